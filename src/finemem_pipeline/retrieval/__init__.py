@@ -1,0 +1,18 @@
+"""Which memory items a question brings back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from finemem_pipeline.memory import MemoryItem
+
+
+class Retriever(Protocol):
+    """Finds the items of a memory that fit a query."""
+
+    def search(
+        self, queries: Sequence[str], items: Sequence[MemoryItem], k: int
+    ) -> list[list[tuple[MemoryItem, float]]]:
+        """For each query at most k (item, score) pairs, best first; items that do not fit at all are left out."""
+        ...
