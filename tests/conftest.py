@@ -1,0 +1,31 @@
+"""What every test may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def project() -> Path:
+    """The root of the checkout."""
+    return PROJECT
+
+
+@pytest.fixture(scope="session")
+def realbench() -> Path:
+    """The folder of real streams; tests that need it are skipped where it is absent (FINEMEM_REALBENCH names another place)."""
+    folder = Path(os.environ.get("FINEMEM_REALBENCH", PROJECT.parent / "shared" / "realbench"))
+    if not (folder / "train.jsonl.gz").is_file():
+        pytest.skip(f"no real streams at {folder}")
+    return folder
