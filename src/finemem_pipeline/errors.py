@@ -10,6 +10,10 @@ class FinememError(Exception):
     """A fault the user can mend. The command line prints the message alone, without a traceback."""
 
 
+class DataError(FinememError):
+    """The data cannot be used: a file is missing or damaged, rows break the schema, a set breaks an expectation."""
+
+
 def unknown(where: str, found: str, known: Iterable[str], what: str = "name") -> str:
     """The sentence for a name that is not in a table."""
     known = sorted(known)

@@ -5,8 +5,8 @@ A rollout is played once and never changed. None means "not scored" everywhere, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Mapping
 
 from finemem_pipeline.memory import Applied, MemoryBank, MemoryItem
 

@@ -2,6 +2,8 @@
 
 from finemem_pipeline.memory.bank import CountTokens, MemoryBank, MemoryItem
 from finemem_pipeline.memory.operations import Applied, Delete, Insert, Operation, Parsed, Skip, Update
+from finemem_pipeline.memory.parsing import format_operations, parse_operations
+from finemem_pipeline.memory.rendering import Rendered, render
 
 __all__ = [
     "Applied",
@@ -12,6 +14,10 @@ __all__ = [
     "MemoryItem",
     "Operation",
     "Parsed",
+    "Rendered",
     "Skip",
     "Update",
+    "format_operations",
+    "parse_operations",
+    "render",
 ]

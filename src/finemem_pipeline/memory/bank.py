@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from finemem_pipeline.memory.operations import Applied, Delete, Insert, Operation, Skip, Update
+from finemem_pipeline.memory.operations import Applied, Insert, Operation, Skip, Update
 
 CountTokens = Callable[[str], int]
 """Length of a text in tokens of the policy's tokenizer."""

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from finemem_pipeline.memory import MemoryItem
+from finemem_pipeline.retrieval.bm25 import BM25
+
+__all__ = ["BM25", "Retriever"]
 
 
 class Retriever(Protocol):

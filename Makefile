@@ -1,0 +1,52 @@
+# `make run` and `make test` do their own set-up; nothing else needs to be typed first.
+PYTHON ?= python3
+BIN := .venv/bin
+MODEL := data/06_models/base/smollm2-135m-instruct
+
+export DO_NOT_TRACK ?= 1
+export MLFLOW_DISABLE_TELEMETRY ?= true
+export GX_ANALYTICS_ENABLED ?= false
+export TOKENIZERS_PARALLELISM ?= false
+
+.PHONY: help setup run test test-slow lint format bench-step bench-reader clean
+help:
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
+
+.venv/ready: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+$(MODEL)/config.json: | .venv/ready
+	$(BIN)/python -m finemem_pipeline.training.small_model $(MODEL)
+
+setup: .venv/ready $(MODEL)/config.json ## make the environment and fetch the small model
+
+run: setup ## train and evaluate a memory manager on this machine, about 10 minutes
+	$(BIN)/kedro run
+
+test: .venv/ready ## the tests, without those that train a real model
+	$(BIN)/python -m pytest -n 2 -m "not slow and not gpu and not cluster and not network"
+
+test-slow: setup ## the tests that train and serve real models
+	$(BIN)/python -m pytest -m slow
+
+lint: .venv/ready ## ruff, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/ready ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench-step: setup ## where the time of one training step goes
+	$(BIN)/python benchmarks/step_time.py
+
+bench-reader: .venv/ready ## how good the offline reader is
+	$(BIN)/python benchmarks/reader_quality.py
+
+clean: ## remove what runs have made, keep the environment and the small model
+	rm -rf data/0[1-57]_*/* data/08_*/* data/06_models/*-* data/06_models/*.json mlflow.db mlartifacts

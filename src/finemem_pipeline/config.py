@@ -1,0 +1,339 @@
+"""Parameters as closed, typed models: one per section of conf/base/parameters_*.yml.
+
+An unknown key, a wrong type or a name that is in no table stops a run before its first node. Config ends at the
+door: `wiring.py` turns these models into objects with ordinary arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, RootModel, ValidationError, model_validator
+
+from finemem_pipeline.errors import FinememError, unknown
+from finemem_pipeline.rewards import Variant, variant
+
+
+class ConfigError(FinememError):
+    """A parameter that cannot be used."""
+
+
+class Section(BaseModel):
+    """Base of every section: closed and frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+def _split(value: Any) -> Any:
+    """Lists given on the command line are joined by '+': Kedro splits on commas."""
+    return [part for part in value.split("+") if part] if isinstance(value, str) else value
+
+
+Names = Annotated[list[str], BeforeValidator(_split)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Count = Annotated[int, Field(ge=1)]
+Whole = Annotated[int, Field(ge=0)]
+
+
+class PlantedConfig(Section):
+    """Generated streams, used where data.source is 'planted'."""
+
+    train: Count = 256
+    """Streams to train on."""
+    dev: Count = 16
+    test: Count = 24
+    chunks: Annotated[
+        list[int], BeforeValidator(lambda v: [int(x) for x in _split(v)] if isinstance(v, str) else v)
+    ] = Field(default=[3, 3], min_length=2, max_length=2)
+    """Least and most chunks of a stream."""
+    facts_per_chunk: Count = 2
+    distractors_per_chunk: Whole = 3
+    corrections: Share = 0.2
+    """Share of the facts that are corrected by a later chunk."""
+    two_step: Share = 0.1
+    """Share of the questions that need two chunks."""
+    questions: Count | None = None
+    """Final questions of a stream at most; null asks all."""
+    seed: int = 0
+
+
+class DataConfig(Section):
+    """What streams are read."""
+
+    source: str = "planted"
+    """A loader of benchmarks.BENCHMARKS."""
+    path: Path | None = None
+    """A folder with train, dev and test files, or one file. Planted streams are generated there; null: data/01_raw/planted."""
+    sources: Names = []
+    """Keep only these sources of a mixed data set (squad, mquake, …); empty keeps all."""
+    max_chunk_tokens: Count | None = None
+    """Longer chunks are split into several, none is cut off."""
+    limits: dict[Literal["train", "dev", "test"], Count] = {}
+    """At most so many streams per split, spread evenly over the sources."""
+    planted: PlantedConfig = PlantedConfig()
+
+    @model_validator(mode="after")
+    def _source_is_known(self) -> Self:
+        from finemem_pipeline.benchmarks import BENCHMARKS
+
+        if self.source not in BENCHMARKS:
+            raise ValueError(unknown("data.source", self.source, BENCHMARKS, "loader"))
+        if self.source != "planted" and self.path is None:
+            raise ValueError(f"data.source={self.source} needs data.path: a folder with train, dev and test files")
+        return self
+
+
+class EndpointConfig(Section):
+    """Any OpenAI-compatible server."""
+
+    kind: Literal["endpoint"] = "endpoint"
+    base_url: str
+    model: str
+    api_key_env: str = "OPENAI_API_KEY"
+    """Name of the environment variable with the key; it may be unset for servers that ask for none."""
+    timeout: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds for one request."""
+    concurrency: Count = 16
+    attempts: Count = 5
+    temperature: Annotated[float, Field(ge=0)] = 0.0
+    max_tokens: Count = 256
+
+
+class TransformersConfig(Section):
+    """A local transformers model."""
+
+    kind: Literal["transformers"] = "transformers"
+    model: str
+    """Hub id or local path."""
+    temperature: Annotated[float, Field(ge=0)] = 0.0
+    max_tokens: Count = 128
+
+
+class ExtractiveConfig(Section):
+    """Offline and deterministic: at most one sentence of the retrieved items."""
+
+    kind: Literal["extractive"] = "extractive"
+
+
+class ClozeConfig(Section):
+    """Offline and deterministic: blanks in the chunk's own sentences."""
+
+    kind: Literal["cloze"] = "cloze"
+
+
+ReasonerConfig = Annotated[ExtractiveConfig | EndpointConfig | TransformersConfig, Field(discriminator="kind")]
+WriterConfig = Annotated[ClozeConfig | EndpointConfig | TransformersConfig, Field(discriminator="kind")]
+
+
+class BM25Config(Section):
+    k1: Annotated[float, Field(ge=0)] = 1.5
+    b: Share = 0.75
+
+
+class ReaderConfig(Section):
+    """Who answers questions from a memory."""
+
+    retriever: BM25Config = BM25Config()
+    k: Count = 2
+    """Items retrieved for a question."""
+    reasoner: ReasonerConfig = ExtractiveConfig()
+    cache: Path | None = Path("data/07_model_output/answers.sqlite")
+    """Answers already paid for; null keeps them in memory only."""
+    max_unscored_share: Share = 0.1
+    """More unscored answers in one batch stop the run."""
+
+
+class QuestionsConfig(Section):
+    """Chunk questions for the Chunk-level Step Reward."""
+
+    per_chunk: Whole = 5
+    writer: WriterConfig = ClozeConfig()
+    verifier: ReasonerConfig = ExtractiveConfig()
+    cache: Path = Path("data/04_feature/questions.sqlite")
+
+
+class LoraConfig(Section):
+    r: Count = 16
+    alpha: Count = 32
+    dropout: Share = 0.0
+
+
+class Recipe(Section):
+    """What is trained, and with which constants of optimisation."""
+
+    model: str
+    """Hub id or local path of the base model."""
+    lora: LoraConfig | None = LoraConfig()
+    """Null trains all weights."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto: bf16 where the hardware multiplies it natively, else fp32."""
+    learning_rate: Annotated[float, Field(gt=0)]
+    warmup_steps: Whole = 0
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    micro_batch: Count = 6
+    """Rows per forward and backward pass."""
+    max_completion_tokens: Count = 160
+    memory_tokens: Count = 512
+    """What of a memory is shown to the manager at most."""
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    gradient_checkpointing: bool = False
+    warm_start_learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+
+
+class WarmStartConfig(Section):
+    """Supervised imitation of the scripted teacher, before reinforcement learning."""
+
+    steps: Whole = 8
+    """Updates after which the policy is handed to reinforcement learning; 0 starts from the base model."""
+    batch: Count = 8
+    """Demonstrations per update."""
+    imitation_steps: Whole = 32
+    """At most so many updates for the baseline that imitates the teacher to convergence; 0 leaves it out."""
+    patience: Count = 2
+    """It has converged when the loss on held-out demonstrations did not improve this often in a row."""
+    check_every: Count = 8
+
+
+class TrainingConfig(Section):
+    """Step-level GRPO."""
+
+    recipe: str = "smollm2_135m"
+    """A name in parameters_recipes.yml."""
+    reward: str = "fine_mem"
+    """A name in parameters_rewards.yml."""
+    seed: int = 0
+    steps: Whole = 8
+    """Optimiser updates; 0 leaves the warm-started policy as it is."""
+    group_size: Annotated[int, Field(ge=2)] = 6
+    """G, rollouts of the same stream."""
+    episodes_per_step: Count = 2
+    question_share: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """Share of the final questions drawn per episode, shared by its siblings, rounded up."""
+    question_floor: Count = 4
+    """At least so many are drawn, or all."""
+    epsilon: Annotated[float, Field(gt=0)] = 0.2
+    """Clip range of the probability ratio."""
+    kl: Annotated[float, Field(ge=0)] = 0.0
+    """Coefficient of the KL term against the base model."""
+    checkpoint_every: Count = 5
+    resume: Literal["auto", "never"] = "auto"
+    """auto continues from the newest complete checkpoint of the same configuration, or reuses its finished result."""
+    folder: Path = Path("data/06_models")
+    warm_start: WarmStartConfig = WarmStartConfig()
+
+
+MANAGERS = ("trained", "warm_started", "untrained", "imitation", "raw_chunks", "sentences", "no_memory")
+
+
+class EvaluationConfig(Section):
+    """Held-out streams, greedy decoding."""
+
+    path: Path | None = None
+    """A file of its own to evaluate on, in the format of data.source; null takes the test split."""
+    managers: Names = list(MANAGERS)
+    limit: Count | None = None
+    """At most so many streams, spread evenly over the sources."""
+    batch: Count = 16
+    """Streams played at the same time."""
+    resamples: Count = 2000
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _managers_are_known(self) -> Self:
+        for name in self.managers:
+            if name not in MANAGERS:
+                raise ValueError(unknown("evaluation.managers", name, MANAGERS, "manager"))
+        if not self.managers:
+            raise ValueError(f"evaluation.managers is empty. Known: {', '.join(MANAGERS)}")
+        return self
+
+
+class RewardsConfig(RootModel[dict[str, dict[str, Any]]]):
+    """Reward variants by name; `rewards.variant` reads and checks each."""
+
+    @model_validator(mode="after")
+    def _variants_are_sound(self) -> Self:
+        for name in self.root:
+            self.variant(name)
+        return self
+
+    def variant(self, name: str) -> Variant:
+        if name not in self.root:
+            raise ConfigError(unknown("training.reward", name, self.root, "reward variant"))
+        return variant(name, self.root[name])
+
+
+class RecipesConfig(RootModel[dict[str, Recipe]]):
+    """Recipes by name."""
+
+    def recipe(self, name: str) -> Recipe:
+        if name not in self.root:
+            raise ConfigError(unknown("training.recipe", name, self.root, "recipe"))
+        return self.root[name]
+
+
+class Parameters(Section):
+    """All parameters of a run."""
+
+    data: DataConfig
+    questions: QuestionsConfig
+    reader: ReaderConfig
+    rewards: RewardsConfig
+    recipes: RecipesConfig
+    training: TrainingConfig
+    evaluation: EvaluationConfig
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> Self:
+        self.rewards.variant(self.training.reward)
+        self.recipes.recipe(self.training.recipe)
+        return self
+
+
+def parse_parameters(raw: Mapping[str, Any]) -> Parameters:
+    """The parameters as models. Raises ConfigError listing every fault, each with the nearest known name."""
+    try:
+        return Parameters.model_validate(dict(raw))
+    except ValidationError as error:
+        faults = [_explain(fault, raw) for fault in error.errors()]
+        raise ConfigError("The parameters cannot be used:\n" + "\n".join(f"  - {fault}" for fault in faults)) from None
+
+
+def _explain(fault: Any, raw: Mapping[str, Any]) -> str:
+    """One line for one fault: where, what was found, what is allowed."""
+    place = [part for part in fault["loc"] if part not in _KINDS]
+    where = ".".join(str(part) for part in place)
+    if fault["type"] == "extra_forbidden":
+        return unknown(
+            ".".join(str(p) for p in place[:-1]) or "params", str(place[-1]), _allowed(place[:-1], raw), "parameter"
+        )
+    if fault["type"] == "value_error":
+        message = str(fault["ctx"]["error"])
+        return message if not where or where.split(".")[0] in message else f"{where}: {message}"
+    return f"{where}: {fault['msg']}, found {fault['input']!r}"
+
+
+_KINDS = ("extractive", "endpoint", "transformers", "cloze")
+
+
+def _allowed(place: list[Any], raw: Any) -> list[str]:
+    """The keys that the model at `place` knows."""
+    model: Any = Parameters
+    for part in place:
+        if isinstance(part, str) and isinstance(model, type) and issubclass(model, RootModel):
+            model = Recipe
+            raw = raw[part]
+            continue
+        raw = raw[part]
+        annotation = model.model_fields[part].annotation
+        candidates = [
+            a
+            for a in getattr(annotation, "__args__", (annotation,))
+            if isinstance(a, type) and issubclass(a, BaseModel)
+        ]
+        kind = raw.get("kind") if isinstance(raw, Mapping) else None
+        fitting = [c for c in candidates if "kind" not in c.model_fields or c.model_fields["kind"].default == kind]
+        model = (fitting or candidates)[0]
+    return list(model.model_fields)

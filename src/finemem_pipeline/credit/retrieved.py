@@ -1,0 +1,48 @@
+"""Evidence-anchored attribution: a right answer is owed to the steps that last wrote what was retrieved for it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from finemem_pipeline.rollouts import Rollout
+
+
+def retrieved(rollout: Rollout) -> NDArray[np.float64]:
+    """N_t of the final answers (T,), with φ(m) the last step that wrote item m. Raises ValueError if none is scored."""
+    return spread_by_evidence(
+        [answer.score for answer in rollout.answers],
+        [[item.writes[-1] for item in answer.evidence] for answer in rollout.answers],
+        len(rollout.steps),
+    )
+
+
+def spread_by_evidence(
+    scores: Sequence[float | None], evidence: Sequence[Sequence[int]], steps: int
+) -> NDArray[np.float64]:
+    """N_t = Σ_j Σ_{m∈R_j, φ(m)=t} s_j / (|R_j|·N), an array (T,) that adds up to the mean of the scores.
+
+    `evidence[j]` lists φ(m) of every item retrieved for question j; where it is empty the share goes evenly to all
+    steps. Unscored questions (None) are left out and N counts the others. Raises ValueError if none is scored, or a
+    step is not one of the T.
+    """
+    if steps < 1 or len(scores) != len(evidence):
+        raise ValueError(f"found {len(scores)} scores, {len(evidence)} lists of evidence, {steps} steps")
+    scored = [(score, writers) for score, writers in zip(scores, evidence, strict=True) if score is not None]
+    if not scored:
+        raise ValueError(f"none of {len(scores)} answers is scored: there is nothing to share")
+    credit = np.zeros(steps)
+    for score, writers in scored:
+        if not math.isfinite(score):
+            raise ValueError(f"a score must be a number, or None where there is none; found {score}")
+        outside = [t for t in writers if not 0 <= t < steps]
+        if outside:
+            raise ValueError(f"evidence written at step {outside[0]}, the steps are 0..{steps - 1}")
+        if len(writers) == 0:
+            credit += score / (steps * len(scored))
+        for t in writers:
+            credit[t] += score / (len(writers) * len(scored))
+    return credit

@@ -1,0 +1,95 @@
+"""One file each: streams, records as JSON lines, one JSON value, one text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from kedro.io.core import AbstractDataset, DatasetError
+
+from finemem_pipeline.benchmarks.files import Truncated, beside, read_lines, write_lines
+from finemem_pipeline.benchmarks.realbench import read_episodes, write_episodes
+from finemem_pipeline.episodes import Episode
+
+Saved = TypeVar("Saved")
+Loaded = TypeVar("Loaded")
+
+
+class _FileDataset(AbstractDataset[Saved, Loaded], Generic[Saved, Loaded]):
+    """A dataset that is one local file."""
+
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        self._path = Path(filepath)
+        self.metadata = metadata  # for Kedro plugins; not used here
+
+    def _exists(self) -> bool:
+        return self._path.is_file()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._path)}
+
+    def _found(self) -> Path:
+        if not self._path.is_file():
+            raise DatasetError(f"{self._path} is not there; run the pipeline that writes it first.")
+        return self._path
+
+
+class EpisodesDataset(_FileDataset[Iterable[Episode], list[Episode]]):
+    """Streams in the realbench schema, one per line; gzip where the name ends in .gz."""
+
+    def load(self) -> list[Episode]:
+        return read_episodes(self._found())
+
+    def save(self, data: Iterable[Episode]) -> None:
+        write_episodes(self._path, data)
+
+
+class JsonLinesDataset(_FileDataset[Iterable[dict[str, Any]], list[dict[str, Any]]]):
+    """Records, one per line (rollouts, samples); gzip where the name ends in .gz."""
+
+    def load(self) -> list[dict[str, Any]]:
+        try:
+            return [self._record(line, raw) for line, raw in read_lines(self._found())]
+        except Truncated as damage:
+            raise DatasetError(
+                f"{self._path}:{damage.line}: the gzip data is damaged or cut off ({damage})."
+            ) from damage
+
+    def save(self, data: Iterable[dict[str, Any]]) -> None:
+        write_lines(self._path, data)
+
+    def _record(self, line: int, raw: bytes) -> dict[str, Any]:
+        try:
+            record = json.loads(raw)
+        except ValueError as error:
+            raise DatasetError(f"{self._path}:{line}: not JSON: {error}") from error
+        if not isinstance(record, dict):
+            raise DatasetError(f"{self._path}:{line}: expected an object, found {type(record).__name__}.")
+        return record
+
+
+class JsonDataset(_FileDataset[Any, Any]):
+    """One JSON value, indented."""
+
+    def load(self) -> Any:
+        try:
+            return json.loads(self._found().read_bytes())
+        except ValueError as error:
+            raise DatasetError(f"{self._path}: not JSON: {error}") from error
+
+    def save(self, data: Any) -> None:
+        with beside(self._path) as part:
+            part.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+
+
+class TextDataset(_FileDataset[str, str]):
+    """One text, as it is: a report, a table."""
+
+    def load(self) -> str:
+        return self._found().read_text(encoding="utf-8")
+
+    def save(self, data: str) -> None:
+        with beside(self._path) as part:
+            part.write_text(data, encoding="utf-8")

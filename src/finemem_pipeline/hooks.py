@@ -1,0 +1,373 @@
+"""What a `kedro run` leaves in MLflow: one run per command, written by this hook so that no node knows of it.
+
+The hook listens to progress.report for the metrics of training, and to these data sets, once a node has saved them:
+
+- `input_record`, saved or loaded: {"name", "sha256", "files": [{"name", "path", "sha256", "rows"}, …]}, rows if known
+- `data_checks`: {"docs": path of the first page of the Data Docs}
+- `training_summary`: {"variant", "recipe", "seed", "folder", "adapter", "metrics_file", "rollouts_folder", "steps"}
+- `evaluation_table`: the document of evaluation.evaluate_table
+- `report_path`: the file of the report
+
+MLflow is imported when a run starts, so that `kedro registry list` does not pay for it. A store that fails costs
+nothing but a warning; what it did not take is written beside the models.
+"""
+
+from __future__ import annotations
+
+import atexit
+import getpass
+import json
+import logging
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import yaml
+from kedro.framework.hooks import hook_impl
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from finemem_pipeline import progress
+from finemem_pipeline.errors import FinememError, unknown
+from finemem_pipeline.tracking import Entry, Status, Tracker
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_log = logging.getLogger(__name__)
+
+UNSENT_FOLDER = "data/06_models"  # where there is no training_summary to say better
+
+
+class MlflowConfig(BaseModel):
+    """conf/<env>/mlflow.yml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    enabled: bool = True
+    tracking_uri: str = "sqlite:///mlflow.db"
+    """The environment variable MLFLOW_TRACKING_URI goes before it. A relative sqlite path starts at the project."""
+    experiment: str = "finemem"
+    tags: dict[str, str] = {}
+    """Put on every run."""
+
+
+class MlflowHook:
+    """Kedro hooks around one run at a time."""
+
+    def __init__(self) -> None:
+        self._context: Any = None
+        self._tracker: Tracker | None = None
+        self._project = Path()
+        self._models = Path()
+        self._look = ""
+        self._heard: set[str] = set()
+        self._undo: list[Callable[[], object]] = []
+
+    @hook_impl
+    def after_context_created(self, context: Any) -> None:
+        self._context = context
+
+    @hook_impl
+    def before_pipeline_run(self, run_params: dict[str, Any]) -> None:
+        self._end("KILLED")  # a run that was interrupted in a process that lives on
+        if self._context is None:
+            return
+        config = read_config(self._context.config_loader)
+        if not config.enabled:
+            return
+        self._heard = set()
+        self._project = Path(self._context.project_path).resolve()
+        self._models = self._project / UNSENT_FOLDER
+        uri = tracking_uri(os.environ.get("MLFLOW_TRACKING_URI") or config.tracking_uri, self._project)
+        self._look = f"mlflow ui --backend-store-uri {uri}" if uri.startswith("sqlite:") else uri
+        params = plain(self._context.params)
+        training = params.get("training", {})
+        self._tracker = Tracker(
+            lambda: _connect(uri),
+            experiment=config.experiment,
+            name=f"{pipeline_name(run_params)}-{training.get('reward')}-{training.get('seed')}",
+            artifacts=(self._project / "mlartifacts").as_uri() if uri.startswith("sqlite:") else None,
+        )
+        self._tracker.tags({**_tags(run_params, training, self._project), **config.tags})
+        self._tracker.params(flatten(params))
+        self._tracker.text("parameters.yml", yaml.safe_dump(params, sort_keys=False, allow_unicode=True))
+        self._tracker.flush()
+        self._undo = [progress.subscribe(self._on_progress), _sigterm_raises(), self._at_exit()]
+
+    @hook_impl
+    def after_dataset_loaded(self, dataset_name: str, data: Any) -> None:
+        if dataset_name == "input_record":  # what a run reads, though an earlier one has made the record
+            self.after_dataset_saved(dataset_name, data)
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
+        if self._tracker is None or dataset_name not in _LISTENERS or dataset_name in self._heard:
+            return
+        self._heard.add(dataset_name)
+        try:
+            _LISTENERS[dataset_name](self, self._tracker, data)
+        except Exception:  # what a node has made is worth more than its entry here
+            _log.exception("'%s' could not be read for MLflow", dataset_name)
+        self._tracker.flush()
+
+    @hook_impl
+    def after_pipeline_run(self) -> None:
+        self._end("FINISHED")
+
+    @hook_impl
+    def on_pipeline_error(self, error: Exception) -> None:
+        if self._tracker is not None:
+            self._tracker.tags({"error": f"{type(error).__name__}: {error}"})
+        self._end("FAILED")
+
+    def _on_progress(self, step: int, metrics: Mapping[str, float]) -> None:
+        if self._tracker is not None:
+            self._tracker.metrics(step, {f"train/{name}": value for name, value in metrics.items()})
+
+    def _input_record(self, tracker: Tracker, record: Mapping[str, Any]) -> None:
+        files = {file["name"]: file for file in record["files"]}
+        tracker.dataset(
+            record["name"],
+            record["sha256"],
+            source=json.dumps({name: self._relative(file["path"]) for name, file in files.items()}),
+            profile=json.dumps({name: {"rows": file.get("rows")} for name, file in files.items()}),
+        )
+        tracker.tags({f"data.{name}": file["sha256"] for name, file in files.items()})
+
+    def _data_checks(self, tracker: Tracker, checks: Mapping[str, Any]) -> None:
+        tracker.artifact((self._project / checks["docs"]).parent, "data_docs")
+
+    def _training_summary(self, tracker: Tracker, summary: Mapping[str, Any]) -> None:
+        self._models = self._project / summary["folder"]
+        for made, folder in ((summary["metrics_file"], None), (summary["rollouts_folder"], "rollouts")):
+            if (self._project / made).exists():  # a run of no updates makes neither
+                tracker.artifact(self._project / made, folder)
+        told = {key: str(summary[key]) for key in ("variant", "recipe", "seed", "steps")}
+        name = f"{summary['recipe']}-{summary['variant']}-{summary['seed']}"
+        tracker.model(name, self._project / summary["adapter"], step=summary["steps"], kind="policy", params=told)
+
+    def _evaluation_table(self, tracker: Tracker, table: Mapping[str, Any]) -> None:
+        tracker.text("evaluation.json", json.dumps(table, indent=1))
+        for row in table["rows"]:
+            for source, cell in {**row["sources"], "mean": row["mean"]}.items():
+                start = f"eval/{row['manager']}/{source}"
+                tracker.metrics(0, {f"{start}/score": cell["score"], f"{start}/memory_tokens": cell["memory_tokens"]})
+
+    def _report_path(self, tracker: Tracker, path: str) -> None:
+        tracker.artifact(self._project / path)
+
+    def _relative(self, path: str) -> str:
+        """The path as seen from the project, if it lies there."""
+        full = (self._project / path).resolve()
+        return str(full.relative_to(self._project)) if full.is_relative_to(self._project) else str(full)
+
+    def _at_exit(self) -> Callable[[], object]:
+        """Kedro tells no hook of Ctrl-C or SIGTERM: the end of the process does."""
+
+        def killed() -> None:
+            self._end("KILLED")
+
+        atexit.register(killed)
+        return lambda: atexit.unregister(killed)
+
+    def _end(self, status: Status) -> None:
+        tracker, self._tracker = self._tracker, None
+        for undo in self._undo:
+            undo()
+        self._undo = []
+        if tracker is None:
+            return
+        unsent = tracker.finish(status)
+        if tracker.run_id is not None:
+            _log.info("This run is recorded in MLflow. Look at it with: %s", self._look)
+        if unsent:
+            path = keep(unsent, self._models, tracker.run_id)
+            _log.warning("MLflow did not take %d entries of this run; they are in %s", len(unsent), path)
+
+
+_LISTENERS: dict[str, Callable[[MlflowHook, Tracker, Any], None]] = {
+    "data_checks": MlflowHook._data_checks,
+    "evaluation_table": MlflowHook._evaluation_table,
+    "input_record": MlflowHook._input_record,
+    "report_path": MlflowHook._report_path,
+    "training_summary": MlflowHook._training_summary,
+}
+
+
+_LIST_OPTIONS = {
+    "pipelines": "pipeline_names",
+    "tags": "tags",
+    "nodes": "node_names",
+    "from-nodes": "from_nodes",
+    "to-nodes": "to_nodes",
+    "from-inputs": "from_inputs",
+    "to-outputs": "to_outputs",
+    "namespaces": "namespaces",
+}
+
+
+def read_config(loader: Mapping[str, Any]) -> MlflowConfig:
+    """conf's mlflow.yml. Raises FinememError naming the field and what was found; without a file all is default."""
+    from kedro.config import MissingConfigException
+
+    try:
+        found = loader["mlflow"]
+    except MissingConfigException:
+        return MlflowConfig()
+    try:
+        return MlflowConfig.model_validate(found)
+    except ValidationError as error:
+        faults = []
+        for fault in error.errors():
+            where = ".".join(str(part) for part in fault["loc"])
+            if fault["type"] == "extra_forbidden":
+                faults.append(unknown("mlflow.yml", where, MlflowConfig.model_fields, "key"))
+            else:
+                faults.append(f"mlflow.yml: {where}: {fault['msg']}, found {fault['input']!r}")
+        raise FinememError("\n".join(faults)) from None
+
+
+def tracking_uri(uri: str, project: Path) -> str:
+    """The address with a relative sqlite path made absolute."""
+    start = "sqlite:///"
+    if not uri.startswith(start):
+        return uri
+    return f"{start}{(project / uri.removeprefix(start)).resolve()}"
+
+
+def pipeline_name(run_params: Mapping[str, Any]) -> str:
+    """The pipelines of a run, joined by '+'."""
+    return "+".join(run_params.get("pipeline_names") or ["default"])
+
+
+def command(run_params: Mapping[str, Any]) -> str:
+    """The `kedro run` that does the same, without paths of this machine."""
+    words = ["kedro run"]
+    if run_params.get("env"):
+        words.append(f"--env={run_params['env']}")
+    lists = (
+        "pipeline_names",
+        "tags",
+        "node_names",
+        "from_nodes",
+        "to_nodes",
+        "from_inputs",
+        "to_outputs",
+        "namespaces",
+    )
+    options = {"pipeline_names": "pipelines", "node_names": "nodes"}
+    for key in lists:
+        if run_params.get(key):
+            words.append(f"--{options.get(key, key.replace('_', '-'))}={','.join(run_params[key])}")
+    if runtime := run_params.get("runtime_params"):
+        words.append("--params=" + ",".join(f"{key}={value}" for key, value in flatten(plain(runtime), "+").items()))
+    return " ".join(words)
+
+
+def plain(value: Any) -> Any:
+    """Parameters as YAML and JSON hold them: models as mappings, anything unknown as text."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, Mapping):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def flatten(params: Mapping[str, Any], joint: str = ", ", start: str = "") -> dict[str, str]:
+    """Nested parameters by dotted name; lists become one text."""
+    flat: dict[str, str] = {}
+    for key, value in params.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, joint, f"{start}{key}.")
+        elif isinstance(value, list):
+            flat[f"{start}{key}"] = joint.join(str(inner) for inner in value)
+        else:
+            flat[f"{start}{key}"] = str(value)
+    return flat
+
+
+def keep(unsent: Sequence[Entry], folder: Path, run_id: str | None) -> Path:
+    """Writes the entries as JSON lines, in one move; the run's id, or the time, is in the name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"mlflow-unsent-{run_id or unsent[0].content['started']}.jsonl"
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(
+        "".join(json.dumps({"kind": entry.kind, **entry.content}) + "\n" for entry in unsent), encoding="utf-8"
+    )
+    os.replace(part, path)
+    return path
+
+
+def _connect(uri: str) -> MlflowClient:
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    # MLflow's own patience, 7 tries of 120 s, would hold up the training; here the queue is what is patient.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
+    from mlflow import MlflowClient
+
+    for chatty in ("alembic", "mlflow.store.db.utils"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # the tracker gives the warning, once
+    return MlflowClient(uri)
+
+
+def _tags(run_params: Mapping[str, Any], training: Mapping[str, Any], project: Path) -> dict[str, object]:
+    commit, dirty = _git("rev-parse HEAD", project), _git("status --porcelain", project)
+    tags: dict[str, object] = {
+        "variant": training.get("reward"),
+        "recipe": training.get("recipe"),
+        "seed": training.get("seed"),
+        "pipeline": pipeline_name(run_params),
+        "command": command(run_params),
+        "mlflow.source.name": command(run_params),
+        "mlflow.source.type": "LOCAL",
+        "mlflow.user": _user(),
+    }
+    if commit is not None:
+        tags |= {"git.commit": commit, "git.dirty": str(bool(dirty)).lower(), "mlflow.source.git.commit": commit}
+    return tags
+
+
+def _git(arguments: str, project: Path) -> str | None:
+    """What git answers, or None where there is no git or no repository."""
+    try:
+        asked = subprocess.run(
+            ["git", *arguments.split()], cwd=project, capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return asked.stdout.strip()
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container without a name for its user
+        return "unknown"
+
+
+def _sigterm_raises() -> Callable[[], object]:
+    """From now on SIGTERM ends the process as an exception would, in order; unless somebody handles it already."""
+    untouched = threading.current_thread() is threading.main_thread() and (
+        signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    )
+    if not untouched:
+        return lambda: None
+    signal.signal(signal.SIGTERM, _terminate)
+
+    def restore() -> None:
+        if signal.getsignal(signal.SIGTERM) is _terminate:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    return restore
+
+
+def _terminate(number: int, _: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)

@@ -1,0 +1,22 @@
+"""Cutting a chunk into the pieces that scripted managers store one by one."""
+
+from __future__ import annotations
+
+import re
+
+_END = re.compile(r"(?<=[.!?])[\"'”’)]*\s+(?=[\"'“‘(\[]?[A-Z0-9])")
+_LABELLED = re.compile(r"^(class|label|category|intent)\s*:", re.IGNORECASE)
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a chunk in order, without blanks. A `Class: 7` line stays with the example above it."""
+    found: list[str] = []
+    for line in text.splitlines():
+        line = line.strip()
+        if not line:
+            continue
+        if _LABELLED.match(line) and found:
+            found[-1] = f"{found[-1]}\n{line}"
+        else:
+            found.extend(piece.strip() for piece in _END.split(line) if piece.strip())
+    return found

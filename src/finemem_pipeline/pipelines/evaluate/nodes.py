@@ -1,0 +1,101 @@
+"""Sentences of the evaluate pipeline."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from finemem_pipeline import wiring
+from finemem_pipeline.benchmarks import BENCHMARKS
+from finemem_pipeline.benchmarks.streams import limited
+from finemem_pipeline.config import DataConfig, EvaluationConfig, ReaderConfig, RecipesConfig, TrainingConfig
+from finemem_pipeline.episodes import Episode
+from finemem_pipeline.evaluation import results
+from finemem_pipeline.evaluation.table import evaluate_table
+from finemem_pipeline.records import decode_rollout, encode_rollout
+from finemem_pipeline.reporting.report import write_report
+from finemem_pipeline.reporting.sample import sample_stream
+from finemem_pipeline.reporting.table import print_table
+
+REPORT = Path("data/08_reporting/report.html")
+SAMPLED_STREAMS = 2
+
+log = logging.getLogger(__name__)
+
+
+def held_out_streams(
+    test: list[Episode],
+    evaluation: EvaluationConfig,
+    data: DataConfig,
+    training: TrainingConfig,
+    recipes: RecipesConfig,
+) -> list[Episode]:
+    """The test streams, or those of evaluation.path, cut as the training streams were."""
+    if evaluation.path is not None:
+        cut = wiring.chunk_cutter(data, recipes.recipe(training.recipe))
+        test = [cut(episode) for episode in BENCHMARKS[data.source](evaluation.path, "test")]
+    return limited(test, evaluation.limit)
+
+
+def play_held_out(
+    episodes: list[Episode],
+    warm_start: dict[str, Any],
+    training_summary: dict[str, Any],
+    evaluation: EvaluationConfig,
+    recipes: RecipesConfig,
+    reader: ReaderConfig,
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Every manager on every stream, greedily: the scores, and the rollouts they come from."""
+    from finemem_pipeline.pipelines.evaluate.managers import play_managers
+
+    recipe = recipes.recipe(training_summary["recipe"])
+    played = play_managers(episodes, warm_start, training_summary, evaluation, recipe, reader)
+    scored = [row for name, groups in played.items() for row in results.results_from_rollouts(name, episodes, groups)]
+    rollouts = [
+        {"manager": name, "rollout": encode_rollout(rollout)}
+        for name, groups in played.items()
+        for group in groups
+        for rollout in group.rollouts
+    ]
+    return results.encode(scored), rollouts
+
+
+def compare_managers(scored: list[dict[str, Any]], evaluation: EvaluationConfig) -> dict[str, Any]:
+    """The table, printed: each manager's score and memory, and its paired difference to the references."""
+    rows = results.decode(scored)
+    references = [name for name in ("warm_started", "trained") if name in evaluation.managers]
+    table = evaluate_table(
+        rows, references or evaluation.managers[:1], resamples=evaluation.resamples, seed=evaluation.seed
+    )
+    print_table(table)
+    return table
+
+
+def write_report_page(
+    table: dict[str, Any],
+    rollouts: list[dict[str, Any]],
+    episodes: list[Episode],
+    training_summary: dict[str, Any],
+    input_record: dict[str, Any],
+) -> str:
+    """The report as one HTML page; returns its path."""
+    curves = [json.loads(line) for line in Path(training_summary["metrics_file"]).read_text("utf-8").splitlines()]
+    context = {
+        "title": f"{training_summary['variant']} on {input_record['name']}",
+        "run": wiring.provenance(training_summary, input_record),
+        "samples": _samples(table["managers"], rollouts, episodes),
+    }
+    return str(write_report(REPORT, table, curves, context).resolve())
+
+
+def _samples(
+    managers: Sequence[str], rollouts: Sequence[dict[str, Any]], episodes: Sequence[Episode]
+) -> list[dict[str, Any]]:
+    """What the manager of most interest did on the first streams."""
+    shown = "trained" if "trained" in managers else managers[0]
+    wanted = {episode.id: episode for episode in episodes[:SAMPLED_STREAMS]}
+    played = [decode_rollout(row["rollout"]) for row in rollouts if row["manager"] == shown]
+    return [sample_stream(shown, wanted[each.episode_id], each) for each in played if each.episode_id in wanted]

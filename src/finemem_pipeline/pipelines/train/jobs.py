@@ -1,0 +1,195 @@
+"""The two jobs of the train pipeline, from config to weights on disk. Importing this brings torch and trl."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from finemem_pipeline import wiring
+from finemem_pipeline.benchmarks.realbench import dump
+from finemem_pipeline.clock import Clock
+from finemem_pipeline.config import ReaderConfig, Recipe, TrainingConfig
+from finemem_pipeline.episodes import Episode
+from finemem_pipeline.errors import FinememError
+from finemem_pipeline.generation import Sampling
+from finemem_pipeline.manager.policy import PolicyManager
+from finemem_pipeline.manager.prompts import PROMPT_VERSION
+from finemem_pipeline.manager.teacher import Teacher
+from finemem_pipeline.reporting.bars import Bar
+from finemem_pipeline.rewards import Variant
+from finemem_pipeline.training.hardware import trains_in_bf16
+from finemem_pipeline.training.policy import PlayingCopy, load_tokenizer, load_trainable
+from finemem_pipeline.training.runs import Run, digest
+from finemem_pipeline.training.train import Practice, Settings, result_name, train
+from finemem_pipeline.training.warm_start import IMITATION, WARM, WarmStart, demonstrations, imitate
+
+HELD_OUT_DEMONSTRATIONS = 24
+
+log = logging.getLogger(__name__)
+
+
+def warm_start(
+    episodes: Sequence[Episode],
+    held_out: Sequence[Episode],
+    training: TrainingConfig,
+    recipe: Recipe,
+    reader: ReaderConfig,
+) -> dict[str, Any]:
+    """Imitates the teacher, or finds the weights of an earlier run of the same configuration."""
+    constants = training.warm_start
+    config = {
+        "episodes": episodes_digest(episodes),
+        "held_out": episodes_digest(held_out),
+        "recipe": recipe.model_dump(mode="json"),
+        "warm_start": constants.model_dump(mode="json"),
+        "seed": training.seed,
+        "prompt": PROMPT_VERSION,
+    }
+    run = Run.open(training.folder, "warm_start", config, fresh=training.resume == "never")
+    converge = constants.imitation_steps > constants.steps
+    expected = run.result(IMITATION if converge else WARM)
+    if expected.exists():
+        log.info("%s: imitated already with the same configuration and data, reused", expected)
+    else:
+        tokenizer = load_tokenizer(recipe.model)
+        prompter = wiring.prompter(recipe, reader)
+        teacher = Teacher()
+        rows = max(constants.steps, constants.imitation_steps) * constants.batch
+        shown = demonstrations(episodes, teacher, prompter, rows)
+        checked = demonstrations(held_out, teacher, prompter, HELD_OUT_DEMONSTRATIONS)
+        if not shown or (converge and not checked):
+            raise FinememError("the warm start needs training and dev streams to take demonstrations from")
+        model = load_trainable(recipe.model, None, lora(recipe), full_precision=True)
+        with Bar("imitating the teacher", rows // constants.batch) as bar:
+            imitate(
+                model,
+                tokenizer,
+                shown,
+                checked,
+                WarmStart(
+                    steps=constants.steps,
+                    batch=constants.batch,
+                    micro_batch=recipe.micro_batch,
+                    imitation_steps=constants.imitation_steps,
+                    patience=constants.patience,
+                    check_every=constants.check_every,
+                    learning_rate=recipe.warm_start_learning_rate,
+                    bf16=trains_in_bf16(recipe.precision),
+                    seed=training.seed,
+                ),
+                run,
+                lambda step, _: bar.at(step),
+            )
+    return {
+        "recipe": training.recipe,
+        "model": recipe.model,
+        "lora": recipe.lora is not None,
+        WARM: str(run.result(WARM)),
+        IMITATION: str(run.result(IMITATION)) if converge else None,
+    }
+
+
+def train_policy(
+    episodes: Sequence[Episode],
+    warm: dict[str, Any],
+    training: TrainingConfig,
+    recipe: Recipe,
+    variant: Variant,
+    reader_config: ReaderConfig,
+) -> dict[str, Any]:
+    """Trains one variant, from where the same configuration stopped if it did."""
+    config = {
+        "episodes": episodes_digest(episodes),
+        "warm_start": Path(warm[WARM]).parent.name,
+        "recipe": recipe.model_dump(mode="json"),
+        "training": training.model_dump(
+            mode="json", exclude={"steps", "checkpoint_every", "resume", "folder", "recipe"}
+        ),
+        "variant": wiring.plain(variant),
+        "reader": reader_config.model_dump(mode="json", exclude={"cache"}),
+        "prompt": PROMPT_VERSION,
+    }
+    run = Run.open(training.folder, training.reward, config, fresh=training.resume == "never")
+    done = run.result(result_name(training.steps))
+    if done.exists():
+        log.info("%s: trained already with the same configuration and data, reused", done)
+    else:
+        _train(episodes, Path(warm[WARM]), training, recipe, variant, reader_config, run)
+    return {
+        "variant": training.reward,
+        "recipe": training.recipe,
+        "model": recipe.model,
+        "lora": recipe.lora is not None,
+        "seed": training.seed,
+        "steps": training.steps,
+        "folder": str(run.folder),
+        "adapter": str(done),
+        "metrics_file": str(run.metrics_file),
+        "rollouts_folder": str(run.rollouts_folder),
+        "data": config["episodes"],
+    }
+
+
+def _train(
+    episodes: Sequence[Episode],
+    start: Path,
+    training: TrainingConfig,
+    recipe: Recipe,
+    variant: Variant,
+    reader_config: ReaderConfig,
+    run: Run,
+) -> None:
+    settings = Settings(
+        steps=training.steps,
+        group_size=training.group_size,
+        episodes_per_step=training.episodes_per_step,
+        seed=training.seed,
+        question_share=training.question_share,
+        question_floor=training.question_floor,
+        epsilon=training.epsilon,
+        kl=training.kl,
+        learning_rate=recipe.learning_rate,
+        warmup_steps=recipe.warmup_steps,
+        max_grad_norm=recipe.max_grad_norm,
+        micro_batch=recipe.micro_batch,
+        max_completion_tokens=recipe.max_completion_tokens,
+        temperature=recipe.temperature,
+        gradient_checkpointing=recipe.gradient_checkpointing,
+        bf16=trains_in_bf16(recipe.precision),
+        checkpoint_every=training.checkpoint_every,
+    )
+    tokenizer = load_tokenizer(recipe.model)
+    model = load_trainable(recipe.model, start, lora(recipe), full_precision=True)
+    twin = PlayingCopy(recipe.model, recipe.precision)
+    clock = Clock()
+    manager = PolicyManager(
+        twin,
+        wiring.prompter(recipe, reader_config, clock),
+        Sampling(max_tokens=recipe.max_completion_tokens, temperature=recipe.temperature),
+    )
+    with Bar(f"training with {training.reward}", training.steps) as bar:
+        practice = Practice(
+            episodes,
+            manager,
+            wiring.reader(reader_config, clock),
+            wiring.count_tokens(recipe.model),
+            variant,
+            settings,
+            clock,
+            filler_id=int(tokenizer.eos_token_id),
+            rollouts_folder=run.rollouts_folder,
+            on_phase=lambda update, now: bar.at(update - 1, now),
+        )
+        train(model, tokenizer, practice, settings, run, twin.sync)
+
+
+def lora(recipe: Recipe) -> dict[str, Any] | None:
+    """The adapter's shape, or None to train all weights."""
+    return recipe.lora.model_dump() if recipe.lora is not None else None
+
+
+def episodes_digest(episodes: Sequence[Episode]) -> str:
+    """The same for the same streams and questions."""
+    return digest([dump(episode) for episode in episodes])

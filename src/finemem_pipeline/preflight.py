@@ -1,0 +1,90 @@
+"""What can be known to be missing before the first node: files, models, servers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+
+from finemem_pipeline import wiring
+from finemem_pipeline.benchmarks import BENCHMARKS
+from finemem_pipeline.benchmarks.realbench import locate
+from finemem_pipeline.benchmarks.streams import SPLITS
+from finemem_pipeline.config import EndpointConfig, Parameters, TransformersConfig
+from finemem_pipeline.errors import FinememError
+
+READS = {"read_streams", "record_inputs"}
+WRITES_QUESTIONS = {"write_chunk_questions"}
+NEEDS_POLICY = {"warm_start_policy", "train_policy", "play_held_out"}
+NEEDS_READER = {"train_policy", "play_held_out"}
+NEEDS_HELD_OUT = {"held_out_streams"}
+
+
+class PreflightError(FinememError):
+    """Something a run needs is not there."""
+
+
+def check(parameters: Parameters, nodes: set[str]) -> None:
+    """Raises PreflightError, or the error of the backend asked, if a node of this run cannot have what it needs.
+
+    Takes seconds at most: servers are asked once, models are looked for, not loaded.
+    """
+    data, evaluation = parameters.data, parameters.evaluation
+    if nodes & READS and data.source != "planted" and data.path is not None:
+        for split in SPLITS:
+            locate(data.path, split)
+    if nodes & NEEDS_HELD_OUT and evaluation.path is not None:
+        for _ in BENCHMARKS[data.source](evaluation.path, "test"):
+            break  # the loader checks every row before it gives out the first
+    recipe = parameters.recipes.recipe(parameters.training.recipe)
+    if nodes & NEEDS_POLICY or (nodes & READS and data.max_chunk_tokens is not None):
+        model_is_there(recipe.model, f"recipes.{parameters.training.recipe}.model")
+    backends: list[tuple[str, object]] = []
+    if nodes & NEEDS_READER:
+        backends.append(("reader.reasoner", parameters.reader.reasoner))
+    if nodes & WRITES_QUESTIONS:
+        backends.append(("questions.writer", parameters.questions.writer))
+        backends.append(("questions.verifier", parameters.questions.verifier))
+    for where, backend in backends:
+        if isinstance(backend, EndpointConfig):
+            wiring.endpoint(backend).check()
+        elif isinstance(backend, TransformersConfig):
+            model_is_there(backend.model, f"{where}.model")
+
+
+def model_is_there(model: str, where: str) -> None:
+    """A local folder with a config.json, or else the id of a Hub model that is in the cache or within reach."""
+    folder = Path(model)
+    if (folder / "config.json").is_file():
+        return
+    if looks_local(model):
+        near = get_close_matches(folder.name, siblings(folder), n=1, cutoff=0.5)
+        guess = f" Did you mean {folder.parent / near[0]}?" if near else ""
+        raise PreflightError(
+            f"{where}: there is no model at {model}.{guess} `make setup` puts the small default model there; "
+            "another one is named by its folder or its Hugging Face id."
+        )
+    from huggingface_hub import file_exists, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    if isinstance(try_to_load_from_cache(model, "config.json"), str):
+        return
+    try:
+        reachable = file_exists(model, "config.json")
+    except (HfHubHTTPError, OfflineModeIsEnabled, OSError, ValueError) as error:
+        raise PreflightError(
+            f"{where}: {model} is not in the local cache and the Hugging Face Hub cannot be asked for it "
+            f"({type(error).__name__}). Download it first, or name a local folder."
+        ) from error
+    if not reachable:
+        raise PreflightError(f"{where}: the Hugging Face Hub has no model {model}, or it needs a token (HF_TOKEN).")
+
+
+def looks_local(model: str) -> bool:
+    """Hub ids are 'owner/name'; anything else is meant as a path."""
+    return model.count("/") != 1 or model.startswith((".", "/", "~"))
+
+
+def siblings(folder: Path) -> Iterable[str]:
+    """Folders that stand beside the one that is missing."""
+    return [each.name for each in folder.parent.iterdir() if each.is_dir()] if folder.parent.is_dir() else []

@@ -1,0 +1,36 @@
+"""What a training run tells while it runs: whoever cares subscribes, whoever trains reports.
+
+Within one process. A subscriber that fails is logged once and left out from then on; it never stops the training.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+
+Subscriber = Callable[[int, Mapping[str, float]], None]
+"""Called with the optimiser step and its metrics by name."""
+
+_log = logging.getLogger(__name__)
+_subscribers: list[Subscriber] = []
+
+
+def report(step: int, metrics: Mapping[str, float]) -> None:
+    """Hands the metrics of one optimiser step to every subscriber, in the order in which they subscribed."""
+    for subscriber in tuple(_subscribers):
+        try:
+            subscriber(step, metrics)
+        except Exception:
+            _log.exception("A listener to the training metrics failed at step %d; it gets no more of them.", step)
+            _remove(subscriber)
+
+
+def subscribe(callback: Subscriber) -> Callable[[], None]:
+    """From now on `callback` gets every report. Returns the function that ends this; calling it twice is harmless."""
+    _subscribers.append(callback)
+    return lambda: _remove(callback)
+
+
+def _remove(subscriber: Subscriber) -> None:
+    if subscriber in _subscribers:
+        _subscribers.remove(subscriber)

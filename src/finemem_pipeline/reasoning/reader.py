@@ -1,0 +1,129 @@
+"""Retriever, reasoner and scorer in one: questions and memories in, scored answers out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+
+from finemem_pipeline.episodes import Question
+from finemem_pipeline.memory import MemoryBank, MemoryItem
+from finemem_pipeline.metrics import score
+from finemem_pipeline.reasoning import Asked, Reasoner, ReasonerError, Reply
+from finemem_pipeline.reasoning.cache import AnswerCache
+from finemem_pipeline.reasoning.labels import searched
+from finemem_pipeline.retrieval import Retriever
+from finemem_pipeline.rollouts import Answer
+
+Retrieved = list[tuple[MemoryItem, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a reader has done so far. questions = hits + misses; calls ≤ misses, as equal questions are asked once."""
+
+    questions: int = 0
+    calls: int = 0  # questions really sent to the reasoner
+    hits: int = 0  # questions answered from the cache
+    misses: int = 0  # questions that were not in the cache
+    unscored: int = 0  # questions left without a score
+
+    def since(self, earlier: Usage) -> Usage:
+        """What was done after `earlier`."""
+        return Usage(**{f.name: getattr(self, f.name) - getattr(earlier, f.name) for f in fields(self)})
+
+
+class Reader:
+    """Answers questions from memories, and scores the answers.
+
+    A reply that failed leaves its question unscored (score None, with the failure told), never 0; if more than
+    `max_unscored_share` of a batch is left unscored, ReasonerError is raised.
+    """
+
+    def __init__(
+        self,
+        retriever: Retriever,
+        reasoner: Reasoner,
+        k: int = 2,
+        cache: AnswerCache | None = None,
+        max_unscored_share: float = 0.1,
+    ) -> None:
+        self.retriever = retriever
+        self.reasoner = reasoner
+        self.k = k
+        self.cache = cache
+        self.max_unscored_share = max_unscored_share
+        self.usage = Usage()
+
+    def answer(self, pairs: Sequence[tuple[Question, MemoryBank]]) -> list[Answer]:
+        """One answer per (question, memory), in order: one call of the retriever per memory, one of the reasoner.
+
+        Raises ReasonerError if the reasoner fails, or leaves too much unscored.
+        """
+        evidence = self._retrieve(pairs)
+        asked = [
+            Asked(question.text, tuple(item.text for item, _ in found))
+            for (question, _), found in zip(pairs, evidence, strict=True)
+        ]
+        replies = self._replies(asked)
+        answers = [
+            _scored(question, found, replies[one])
+            for (question, _), found, one in zip(pairs, evidence, asked, strict=True)
+        ]
+        self._count_unscored(answers)
+        return answers
+
+    def _retrieve(self, pairs: Sequence[tuple[Question, MemoryBank]]) -> list[Retrieved]:
+        """(len(pairs),) what each question brings back from its memory."""
+        places: dict[int, list[int]] = {}
+        for i, (_, bank) in enumerate(pairs):
+            places.setdefault(id(bank), []).append(i)
+        evidence: list[Retrieved] = [[] for _ in pairs]
+        for group in places.values():
+            items = pairs[group[0]][1].items
+            if items:
+                queries = [searched(pairs[i][0].text) for i in group]
+                for i, found in zip(group, self.retriever.search(queries, items, self.k), strict=True):
+                    evidence[i] = found
+        return evidence
+
+    def _replies(self, asked: Sequence[Asked]) -> Mapping[Asked, Reply]:
+        distinct = list(dict.fromkeys(asked))
+        replies: dict[Asked, Reply] = {}
+        keys: dict[Asked, bytes] = {}
+        if self.cache is not None:
+            keys = {one: self.cache.key(self.reasoner.identity, one) for one in distinct}
+            known = self.cache.get(list(keys.values()))
+            replies = {one: known[key] for one, key in keys.items() if key in known}
+        hits = sum(one in replies for one in asked)
+        missing = [one for one in distinct if one not in replies]
+        if missing:
+            fresh = dict(zip(missing, self.reasoner.answer(missing), strict=True))
+            replies.update(fresh)
+            if self.cache is not None:
+                self.cache.put({keys[one]: reply for one, reply in fresh.items()})
+        self.usage = replace(
+            self.usage,
+            questions=self.usage.questions + len(asked),
+            calls=self.usage.calls + len(missing),
+            hits=self.usage.hits + hits,
+            misses=self.usage.misses + len(asked) - hits,
+        )
+        return replies
+
+    def _count_unscored(self, answers: Sequence[Answer]) -> None:
+        failed = [answer for answer in answers if answer.score is None]
+        self.usage = replace(self.usage, unscored=self.usage.unscored + len(failed))
+        if len(failed) > self.max_unscored_share * len(answers):
+            raise ReasonerError(
+                f"{self.reasoner.identity}: {len(failed)} of {len(answers)} questions could not be scored, allowed are "
+                f"{self.max_unscored_share:.0%}. The first is {failed[0].question_id}: {failed[0].failure}."
+            )
+
+
+def _scored(question: Question, found: Retrieved, reply: Reply) -> Answer:
+    items = tuple(item for item, _ in found)
+    answer = Answer(question.id, reply.text, items, tuple(value for _, value in found))
+    if reply.failure is not None:
+        return replace(answer, prediction="", failure=reply.failure)
+    cited = tuple(items[place].id for place in reply.cited)
+    return replace(answer, cited=cited, score=score(reply.text, question))

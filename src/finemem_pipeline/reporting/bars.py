@@ -1,0 +1,57 @@
+"""Progress of long work: what is happening, how far it is, how long it will take."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from types import TracebackType
+from typing import Self
+
+log = logging.getLogger(__name__)
+
+
+class Bar:
+    """A bar on a terminal; without one, a log line per step, so that a log file tells the same."""
+
+    def __init__(self, what: str, total: int) -> None:
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        self.what = what
+        self.total = total
+        self._seen = 0
+        self._live = sys.stdout.isatty()
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[now]}", style="dim"),
+            disable=not self._live,
+        )
+        self._task = self._progress.add_task(what, total=total, now="")
+
+    def at(self, done: int, now: str = "") -> None:
+        """`done` of the steps are finished; `now` says what is happening."""
+        self._progress.update(self._task, completed=done, now=now)
+        if not self._live and done > self._seen:
+            log.info("%s: %d of %d", self.what, done, self.total)
+        self._seen = max(self._seen, done)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.at(self.total)
+        self._progress.stop()

@@ -1,0 +1,91 @@
+"""The result of a run as one HTML file that needs nothing beside it: no script, no font, no picture from elsewhere."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from finemem_pipeline.reporting.plots import Curves, accuracy_against_tokens, training_plots
+from finemem_pipeline.reporting.table import (
+    Evaluation,
+    difference,
+    headline,
+    interval,
+    percent,
+    score,
+    signed,
+    tokens,
+)
+
+
+def write_report(path: str | Path, evaluation: Evaluation, curves: Curves, context: Mapping[str, Any]) -> Path:
+    """Writes the report of one run, replacing an earlier one in a single move.
+
+    `evaluation` is the document of `evaluation.evaluate_table`, `curves` the rows of the training metrics (none: the
+    page has no training pictures). `context` says what was run:
+
+    - `title`: heading of the page
+    - `run`: label to value, shown in order: variant, recipe, seed, data digest, commit, model, …
+    - `samples`: documents of `sample_stream`
+    """
+    page = (
+        _environment()
+        .get_template("report.html")
+        .render(
+            title=context.get("title", "Memory manager"),
+            run=context.get("run", {}),
+            samples=context.get("samples", ()),
+            evaluation=evaluation,
+            headline=headline(evaluation),
+            accuracy=accuracy_against_tokens(evaluation),
+            plots=training_plots(curves),
+            others=_others(evaluation),
+        )
+    )
+    return _replace(Path(path), page)
+
+
+def _others(evaluation: Evaluation) -> Sequence[tuple[str, str, list[Mapping[str, Any]]]]:
+    """Reference, manager and differences (mean, then sources, then tasks) of every pair."""
+    pairs = dict.fromkeys((d["reference"], d["manager"]) for d in evaluation["differences"])
+    return [
+        (
+            reference,
+            manager,
+            [d for d in evaluation["differences"] if (d["reference"], d["manager"]) == (reference, manager)],
+        )
+        for reference, manager in pairs
+    ]
+
+
+def _environment() -> Any:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("finemem_pipeline.reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(score=score, signed=signed, tokens=tokens, percent=percent, interval=interval)
+    environment.globals.update(difference=difference)
+    return environment
+
+
+def _replace(path: Path, page: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        # A lone surrogate may stand in what a model wrote.
+        with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as file:
+            file.write(page)
+        os.chmod(beside, 0o644)
+        os.replace(beside, path)
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
+        raise
+    return path

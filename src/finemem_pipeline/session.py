@@ -1,0 +1,43 @@
+"""Kedro's session, with two habits added: errors meant for the user come without a traceback, and relative paths in
+parameters are relative to the project, whatever folder the command was typed in."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import click
+from kedro.framework.context import KedroContext
+from kedro.framework.hooks import hook_impl
+from kedro.framework.session import KedroSession
+from kedro.pipeline import Pipeline
+
+from finemem_pipeline.config import parse_parameters
+from finemem_pipeline.errors import FinememError
+
+
+class FinememSession(KedroSession):
+    """Changes one method: `run`."""
+
+    def run(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        with contextlib.chdir(self._project_path):
+            try:
+                return super().run(*args, **kwargs)
+            except FinememError as error:
+                if click.get_current_context(silent=True) is None:
+                    raise
+                raise click.ClickException(str(error)) from error
+
+
+class ParametersHook:
+    """Stops a run whose parameters, files, models or servers cannot be used, before its first node."""
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        self.parameters = parse_parameters(context.config_loader["parameters"])
+
+    @hook_impl
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline) -> None:
+        from finemem_pipeline.preflight import check
+
+        check(self.parameters, {node.name for node in pipeline.nodes})

@@ -1,0 +1,31 @@
+"""What this machine multiplies fastest."""
+
+from __future__ import annotations
+
+import torch
+
+
+def device() -> str:
+    """The accelerator, or the CPU."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def trains_in_bf16(precision: str) -> bool:
+    """Whether forward and backward passes run in bf16; `auto` asks the hardware."""
+    if precision != "auto":
+        return precision == "bf16"
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    return _cpu_has("_is_amx_tile_supported") or _cpu_has("_is_avx512_bf16_supported")
+
+
+def decodes_in_bf16(precision: str) -> bool:
+    """Whether token-by-token generation runs in bf16: on a CPU that pays only with matrix tiles."""
+    if precision != "auto" or torch.cuda.is_available():
+        return trains_in_bf16(precision)
+    return _cpu_has("_is_amx_tile_supported")
+
+
+def _cpu_has(probe: str) -> bool:
+    # torch offers no public name for these two; without them the answer is fp32, which always works.
+    return bool(getattr(torch.cpu, probe, lambda: False)())

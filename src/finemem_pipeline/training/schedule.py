@@ -1,0 +1,42 @@
+"""Which streams are played at which update, and which of their questions are asked: pure functions of the seed.
+
+A longer run begins exactly like a shorter one, so raising training.steps continues a run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from finemem_pipeline.episodes import Episode, Question
+
+
+def episode_order(count: int, length: int, seed: int) -> list[int]:
+    """`length` indices into `count` episodes: one shuffled pass after the other."""
+    if count < 1:
+        raise ValueError("there is no stream to train on")
+    order: list[int] = []
+    for epoch in range(math.ceil(length / count)):
+        order.extend(int(i) for i in np.random.default_rng([seed, epoch]).permutation(count))
+    return order[:length]
+
+
+def question_subset(share: float, floor: int, seed: int, step: int) -> Callable[[Episode], tuple[Question, ...]]:
+    """Draws ⌈share·N⌉ final questions of an episode, at least `floor` or all, in their own order."""
+
+    def draw(episode: Episode) -> tuple[Question, ...]:
+        questions = episode.questions
+        wanted = min(len(questions), max(floor, math.ceil(share * len(questions))))
+        # The digest of the id, not its hash: Python salts those anew in every process.
+        salt = int.from_bytes(episode.id.encode()[-16:], "big") % 2**63
+        chosen = np.random.default_rng([seed, step, salt]).choice(len(questions), wanted, replace=False)
+        return tuple(questions[i] for i in sorted(int(c) for c in chosen))
+
+    return draw
+
+
+def longest(episodes: Sequence[Episode]) -> int:
+    """T of the longest stream: the rows of a training batch are laid out for it."""
+    return max(episode.steps for episode in episodes)

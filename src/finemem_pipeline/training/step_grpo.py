@@ -1,0 +1,103 @@
+"""Step-level GRPO on TRL's trainer: every step of every rollout is a training row with an advantage of its own.
+
+How it departs from trl.GRPOTrainer, each time in one method:
+- rows are (episode, step) pairs, G siblings in a row, and `rollout_func` plays whole streams for them (TRL's own seam);
+- `_generate_and_score_completions` puts the (G, T) advantages that `credit` computed in place of TRL's;
+- `_compute_loss` leaves out rows that cannot move the policy (fillers, and advantage 0 without a KL term) and cuts
+  the padding that the remaining rows share. The loss denominator stays that of the full batch, so the gradient is
+  the same.
+Loss, clipping, optimiser, PEFT, checkpoints and logging are TRL's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from trl import GRPOTrainer
+
+from datasets import Dataset
+from finemem_pipeline.training.samples import StepSample
+
+PlayStep = Callable[[int, Sequence[int]], list[StepSample]]
+"""(update, episode indices) -> the rows of those episodes, in the order of `samples.step_samples`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Shape of a training batch: E episodes × T steps × G siblings."""
+
+    episodes: int
+    steps: int
+    siblings: int
+
+    @property
+    def rows(self) -> int:
+        return self.episodes * self.steps * self.siblings
+
+
+def schedule_dataset(order: Sequence[int], steps: int) -> Dataset:
+    """One data-set row per (episode, step); TRL repeats each G times and must not shuffle them."""
+    return Dataset.from_dict({"prompt": [json.dumps([episode, t]) for episode in order for t in range(steps)]})
+
+
+class StepGRPOTrainer(GRPOTrainer):
+    """GRPO over steps. `play_step` plays the streams of an update and returns its rows with their advantages."""
+
+    def __init__(self, *args: Any, play_step: PlayStep, layout: Layout, **kwargs: Any) -> None:
+        self._play_step = play_step
+        self._layout = layout
+        self._advantages = torch.zeros(0)
+        super().__init__(*args, rollout_func=self._play, reward_funcs=_no_reward, **kwargs)
+
+    def _play(self, prompts: list[str], trainer: GRPOTrainer) -> dict[str, list[Any]]:
+        shape = self._layout
+        keys = [json.loads(prompt) for prompt in prompts]
+        wanted = [(e, t) for e, t in keys[:: shape.siblings]]
+        episodes = [e for e, t in wanted if t == 0]
+        expected = [[e, t] for e in episodes for t in range(shape.steps) for _ in range(shape.siblings)]
+        if keys != expected:
+            raise RuntimeError("the trainer handed out rows in another order than episodes × steps × siblings")
+        samples = self._play_step(self.state.global_step + 1, episodes)
+        self._advantages = torch.tensor([sample.advantage for sample in samples], dtype=torch.float32)
+        return {
+            "prompt_ids": [list(sample.prompt_ids) for sample in samples],
+            "completion_ids": [list(sample.completion_ids) for sample in samples],
+            "logprobs": None,  # type: ignore[dict-item]  # the update is on policy: TRL needs none
+            "env_mask": [[0 if sample.filler else 1] * len(sample.completion_ids) for sample in samples],
+        }
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        output = super()._generate_and_score_completions(inputs)
+        output["advantages"] = self._advantages.to(output["advantages"].device)
+        return output
+
+    def _compute_loss(self, model: torch.nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
+        live = inputs["completion_mask"] * inputs["tool_mask"]
+        keep = live.any(dim=1)
+        if self.beta == 0.0:
+            keep &= inputs["advantages"] != 0
+        if not keep.any():
+            # No row moves the policy: a zero that still hangs on the graph, so that accumulation goes on.
+            weight = next(parameter for parameter in model.parameters() if parameter.requires_grad)
+            return weight.sum() * 0.0
+        rows = {
+            name: value[keep] if torch.is_tensor(value) and value.dim() and len(value) == len(keep) else value
+            for name, value in inputs.items()
+        }
+        left = int(rows["prompt_mask"].sum(dim=1).max())
+        right = int(rows["completion_mask"].sum(dim=1).max())
+        for name, value in rows.items():
+            if name.startswith("prompt_"):
+                rows[name] = value[:, value.size(1) - left :]
+            elif torch.is_tensor(value) and value.dim() == 2:
+                rows[name] = value[:, :right]
+        return super()._compute_loss(model, rows)
+
+
+def _no_reward(prompts: list[str], **_: Any) -> list[float]:
+    """TRL insists on a reward function; the advantages do not come from it."""
+    return [0.0] * len(prompts)

@@ -1,0 +1,273 @@
+"""The training loop: play, score, learn, write down."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from peft import PeftModel
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+    set_seed,
+)
+from trl import GRPOConfig
+
+from finemem_pipeline import progress
+from finemem_pipeline.clock import Clock
+from finemem_pipeline.episodes import Episode
+from finemem_pipeline.errors import FinememError
+from finemem_pipeline.manager import Manager
+from finemem_pipeline.manager.play import play
+from finemem_pipeline.memory import CountTokens
+from finemem_pipeline.reasoning.reader import Reader
+from finemem_pipeline.records import encode_rollout
+from finemem_pipeline.rewards import Variant, score_group
+from finemem_pipeline.rollouts import RolloutGroup
+from finemem_pipeline.training.hardware import device
+from finemem_pipeline.training.measures import step_measures
+from finemem_pipeline.training.runs import COMPLETE, Run, step_of
+from finemem_pipeline.training.samples import StepSample, step_samples
+from finemem_pipeline.training.schedule import episode_order, longest, question_subset
+from finemem_pipeline.training.step_grpo import Layout, StepGRPOTrainer, schedule_dataset
+
+
+def result_name(steps: int) -> str:
+    """The folder, within a run, of the weights after that many updates."""
+    return f"policy-{steps:05d}"
+
+
+OnPhase = Callable[[int, str], None]
+"""(update, what is happening): for progress bars."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Constants of one training run; conf/base/parameters_training.yml and _recipes.yml explain them."""
+
+    steps: int
+    group_size: int
+    episodes_per_step: int
+    seed: int
+    question_share: float
+    question_floor: int
+    epsilon: float
+    kl: float
+    learning_rate: float
+    warmup_steps: int
+    max_grad_norm: float
+    micro_batch: int
+    max_completion_tokens: int
+    temperature: float
+    gradient_checkpointing: bool
+    bf16: bool
+    checkpoint_every: int
+
+
+class Practice:
+    """Plays the streams of an update, scores them, and keeps what is to be logged."""
+
+    def __init__(
+        self,
+        episodes: Sequence[Episode],
+        manager: Manager,
+        reader: Reader,
+        count_tokens: CountTokens,
+        variant: Variant,
+        settings: Settings,
+        clock: Clock,
+        filler_id: int,
+        rollouts_folder: Path,
+        on_phase: OnPhase,
+    ) -> None:
+        self.episodes = episodes
+        self.manager = manager
+        self.reader = reader
+        self.count_tokens = count_tokens
+        self.variant = variant
+        self.settings = settings
+        self.clock = clock
+        self.filler_id = filler_id
+        self.rollouts_folder = rollouts_folder
+        self.on_phase = on_phase
+        self.longest = longest(episodes)
+        self.measures: dict[str, float | None] = {}
+
+    def play_step(self, update: int, indices: Sequence[int]) -> list[StepSample]:
+        """The rows of one update, advantages included; its measures are left in `measures`."""
+        self.clock.reset()
+        before = self.reader.usage
+        chosen = [self.episodes[i] for i in indices]
+        draw = question_subset(self.settings.question_share, self.settings.question_floor, self.settings.seed, update)
+        groups = play(
+            chosen,
+            self.manager,
+            self.reader,
+            self.count_tokens,
+            siblings=self.settings.group_size,
+            questions=draw,
+            clock=self.clock,
+            on_wave=lambda wave, waves: self.on_phase(update, f"playing chunk {wave} of {waves}"),
+        )
+        with self.clock("score"):
+            scores = [score_group(group, self.variant) for group in groups]
+            rows = step_samples(groups, [score.advantages for score in scores], self.longest, self.filler_id)
+        with self.clock("write"):
+            self._write(update, groups, [score.advantages for score in scores])
+        self.measures = step_measures(groups, scores, self.clock.reset())
+        usage = self.reader.usage.since(before)
+        self.measures |= {
+            "reader/questions": float(usage.questions),
+            "reader/calls": float(usage.calls),
+            "reader/cache_hits": float(usage.hits),
+            "reader/cache_misses": float(usage.misses),
+        }
+        self.on_phase(update, "learning")
+        return rows
+
+    def _write(self, update: int, groups: Sequence[RolloutGroup], advantages: Sequence[np.ndarray]) -> None:
+        self.rollouts_folder.mkdir(parents=True, exist_ok=True)
+        path = self.rollouts_folder / f"step-{update:05d}.jsonl"
+        part = path.with_name(f".{path.name}.part")
+        with part.open("w", encoding="utf-8") as stream:
+            for group, advantage in zip(groups, advantages, strict=True):
+                for g, rollout in enumerate(group.rollouts):
+                    row = {"update": update, "advantages": advantage[g].tolist(), "rollout": encode_rollout(rollout)}
+                    stream.write(json.dumps(row) + "\n")
+        os.replace(part, path)
+
+
+# TRL's names and ours.
+_TRAINER_METRICS = {
+    "loss": "loss",
+    "grad_norm": "grad_norm",
+    "learning_rate": "learning_rate",
+    "entropy": "entropy",
+    "kl": "kl",
+    "clip_ratio/region_mean": "clip_ratio",
+}
+
+
+class _Diary(TrainerCallback):
+    """Writes one row of metrics per update, and marks checkpoints that are whole."""
+
+    def __init__(self, run: Run, practice: Practice) -> None:
+        self.run = run
+        self.practice = practice
+        self.started = time.perf_counter()
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        if not logs or "loss" not in logs:
+            return  # the trainer's summary at its end
+        now = time.perf_counter()
+        taken, self.started = now - self.started, now
+        row: dict[str, Any] = dict(self.practice.measures)
+        row |= {ours: float(logs[theirs]) for theirs, ours in _TRAINER_METRICS.items() if logs.get(theirs) is not None}
+        played = sum(value or 0.0 for name, value in row.items() if name.startswith("seconds/"))
+        row["seconds/backward"] = max(0.0, taken - played)
+        row["seconds/step"] = taken
+        row["tokens_per_second"] = (row.pop("tokens") or 0.0) / taken
+        self.run.append_metrics({"step": state.global_step, **row})
+        progress.report(state.global_step, {name: value for name, value in row.items() if value is not None})
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        control.should_save |= state.global_step >= args.max_steps  # so that a longer run can go on from here
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        (self.run.checkpoints_folder / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+
+
+def train(
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    practice: Practice,
+    settings: Settings,
+    run: Run,
+    sync: Callable[[PreTrainedModel | PeftModel], None],
+) -> Path:
+    """Trains to settings.steps, from the newest complete checkpoint of the run if there is one.
+
+    `sync` brings the playing copy up to date before each update. Returns the folder of the finished weights.
+    """
+    set_seed(settings.seed)
+    layout = Layout(settings.episodes_per_step, practice.longest, settings.group_size)
+    micro_batch = max(n for n in range(1, settings.micro_batch + 1) if layout.rows % n == 0)
+    checkpoint = run.newest_checkpoint()
+    if checkpoint is not None and step_of(checkpoint) > settings.steps:
+        raise FinememError(
+            f"{run.folder} has already been trained to step {step_of(checkpoint)}, training.steps is {settings.steps}. "
+            "Ask for at least as many steps, or start anew with training.resume=never."
+        )
+    run.forget_after(step_of(checkpoint) if checkpoint is not None else 0)
+    for row in run.metrics():
+        progress.report(row["step"], {k: v for k, v in row.items() if k != "step" and v is not None})
+    order = episode_order(len(practice.episodes), settings.steps * settings.episodes_per_step, settings.seed)
+    arguments = GRPOConfig(
+        output_dir=str(run.checkpoints_folder),
+        per_device_train_batch_size=micro_batch,
+        gradient_accumulation_steps=layout.rows // micro_batch,
+        steps_per_generation=layout.rows // micro_batch,
+        num_generations=settings.group_size,
+        max_completion_length=settings.max_completion_tokens,
+        temperature=settings.temperature,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="constant_with_warmup",
+        warmup_steps=settings.warmup_steps,
+        max_grad_norm=settings.max_grad_norm,
+        max_steps=settings.steps,
+        beta=settings.kl,
+        epsilon=settings.epsilon,
+        loss_type="dapo",
+        bf16=settings.bf16,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        use_cpu=device() == "cpu",
+        seed=settings.seed,
+        shuffle_dataset=False,
+        save_strategy="steps",
+        save_steps=settings.checkpoint_every,
+        save_total_limit=2,
+        logging_steps=1,
+        report_to=[],
+        disable_tqdm=True,
+    )
+
+    def play_synced(update: int, indices: Sequence[int]) -> list[StepSample]:
+        sync(trainer.accelerator.unwrap_model(trainer.model))
+        return practice.play_step(update, indices)
+
+    trainer = StepGRPOTrainer(
+        model=model,
+        args=arguments,
+        processing_class=tokenizer,
+        train_dataset=schedule_dataset(order, practice.longest),
+        play_step=play_synced,
+        layout=layout,
+        callbacks=[_Diary(run, practice)],
+    )
+    trainer.remove_callback(_console_callback())
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint is not None else None)
+    return run.keep(result_name(settings.steps), lambda folder: trainer.model.save_pretrained(folder))
+
+
+def _console_callback() -> type[TrainerCallback]:
+    """The callback that prints every log row: the metric file and the progress bar tell the same."""
+    from transformers.trainer_callback import PrinterCallback
+
+    return PrinterCallback

@@ -1,0 +1,157 @@
+"""Imitation of the scripted teacher: the warm start of reinforcement learning, and the baseline it must beat.
+
+One supervised run gives both. After `steps` updates it hands over the policy that knows the format (the warm start);
+it then goes on until the loss on held-out demonstrations stops improving: the teacher imitated to convergence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from peft import PeftModel
+from transformers import (
+    EarlyStoppingCallback,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+    set_seed,
+)
+from trl import SFTConfig, SFTTrainer
+
+from datasets import Dataset
+from finemem_pipeline.episodes import Episode
+from finemem_pipeline.manager import Observation
+from finemem_pipeline.manager.policy import Prompter
+from finemem_pipeline.manager.teacher import Teacher
+from finemem_pipeline.memory import MemoryBank, parse_operations
+from finemem_pipeline.training.hardware import device
+from finemem_pipeline.training.policy import TEMPLATE_ARGUMENTS
+from finemem_pipeline.training.runs import Run
+
+
+@dataclass(frozen=True, slots=True)
+class WarmStart:
+    """Constants of the imitation; conf/base/parameters_training.yml explains them."""
+
+    steps: int
+    batch: int
+    micro_batch: int
+    imitation_steps: int
+    patience: int
+    check_every: int
+    learning_rate: float
+    bf16: bool
+    seed: int
+
+
+def demonstrations(
+    episodes: Sequence[Episode], teacher: Teacher, prompter: Prompter, most: int
+) -> list[dict[str, Any]]:
+    """At most `most` pairs of what the policy would see and what the teacher does then, stream after stream."""
+    shown: list[dict[str, Any]] = []
+    for episode in episodes:
+        bank = MemoryBank()
+        for chunk in episode.chunks:
+            if len(shown) >= most:
+                return shown
+            observation = Observation(episode, chunk, bank)
+            [turn] = teacher.act([observation])
+            prompt, _ = prompter(observation)
+            shown.append(
+                {
+                    "prompt": list(prompt),
+                    "completion": [{"role": "assistant", "content": turn.completion.text}],
+                    "chat_template_kwargs": TEMPLATE_ARGUMENTS,
+                }
+            )
+            for operation in parse_operations(turn.completion.text).operations:
+                bank, _ = bank.apply(operation, chunk.index)
+    return shown
+
+
+class _Snapshot(TrainerCallback):
+    """Keeps the weights after a given number of updates."""
+
+    def __init__(self, step: int, keep: Callable[[], None], on_step: Callable[[int, int], None]) -> None:
+        self.step = step
+        self.keep = keep
+        self.on_step = on_step
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.on_step(state.global_step, args.max_steps)
+        if state.global_step == self.step:
+            self.keep()
+
+
+WARM, IMITATION = "warm", "imitation"
+
+
+def imitate(
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    train: Sequence[dict[str, Any]],
+    held_out: Sequence[dict[str, Any]],
+    settings: WarmStart,
+    run: Run,
+    on_step: Callable[[int, int], None],
+) -> tuple[Path, Path | None]:
+    """Folders of the warm-started weights and of the converged ones (None if imitation_steps does not exceed steps)."""
+    set_seed(settings.seed)
+    last = max(settings.steps, settings.imitation_steps)
+    micro_batch = max(n for n in range(1, settings.micro_batch + 1) if settings.batch % n == 0)
+    converge = settings.imitation_steps > settings.steps
+    arguments = SFTConfig(
+        output_dir=str(run.checkpoints_folder),
+        per_device_train_batch_size=micro_batch,
+        per_device_eval_batch_size=settings.batch,
+        gradient_accumulation_steps=settings.batch // micro_batch,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="constant",
+        max_steps=last,
+        max_length=None,
+        completion_only_loss=True,
+        bf16=settings.bf16,
+        gradient_checkpointing=False,
+        use_cpu=device() == "cpu",
+        seed=settings.seed,
+        eval_strategy="steps" if converge else "no",
+        eval_steps=settings.check_every,
+        save_strategy="steps" if converge else "no",
+        save_steps=settings.check_every,
+        save_total_limit=1,
+        save_only_model=True,
+        load_best_model_at_end=converge,
+        metric_for_best_model="eval_loss",
+        logging_steps=1,
+        report_to=[],
+        disable_tqdm=True,
+    )
+
+    def keep_warm() -> None:
+        run.keep(WARM, lambda folder: trainer.model.save_pretrained(folder))
+
+    trainer = SFTTrainer(
+        model=model,
+        args=arguments,
+        processing_class=tokenizer,
+        train_dataset=Dataset.from_list(list(train)),
+        eval_dataset=Dataset.from_list(list(held_out)) if converge else None,
+        callbacks=[_Snapshot(settings.steps, keep_warm, on_step)],
+    )
+    if converge:
+        trainer.add_callback(EarlyStoppingCallback(settings.patience))
+    if settings.steps == 0:
+        keep_warm()  # as it came
+    if last:
+        trainer.train()
+    if not run.result(WARM).exists():  # it converged before the hand-over
+        keep_warm()
+    if not converge:
+        return run.result(WARM), None
+    return run.result(WARM), run.keep(IMITATION, lambda folder: trainer.model.save_pretrained(folder))

@@ -1,0 +1,163 @@
+"""From config to objects: the only place that knows both. Heavy libraries load when an object that needs them is built."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from finemem_pipeline.benchmarks import planted
+from finemem_pipeline.benchmarks.cutting import cut_chunks
+from finemem_pipeline.benchmarks.realbench import locate
+from finemem_pipeline.benchmarks.streams import SPLITS
+from finemem_pipeline.clock import Clock
+from finemem_pipeline.config import (
+    ClozeConfig,
+    DataConfig,
+    EndpointConfig,
+    ExtractiveConfig,
+    QuestionsConfig,
+    ReaderConfig,
+    Recipe,
+    TransformersConfig,
+)
+from finemem_pipeline.episodes import Episode
+from finemem_pipeline.generation import Generator, Sampling
+from finemem_pipeline.generation.endpoint import EndpointGenerator
+from finemem_pipeline.manager.policy import Prompter
+from finemem_pipeline.memory import CountTokens
+from finemem_pipeline.questions import ClozeWriter, PromptedWriter, Writer
+from finemem_pipeline.reasoning import Reasoner
+from finemem_pipeline.reasoning.cache import AnswerCache
+from finemem_pipeline.reasoning.extractive import ExtractiveReasoner
+from finemem_pipeline.reasoning.prompted import PromptedReasoner
+from finemem_pipeline.reasoning.reader import Reader
+from finemem_pipeline.retrieval import BM25, Retriever
+from finemem_pipeline.retrieval.timed import TimedRetriever
+from finemem_pipeline.rewards import Variant
+
+PLANTED_FOLDER = Path("data/01_raw/planted")
+
+
+def raw_streams(data: DataConfig) -> Path:
+    """The folder or file to read; planted streams are generated there unless they stand there already."""
+    if data.source != "planted":
+        assert data.path is not None  # DataConfig saw to it
+        return data.path
+    folder = data.path or PLANTED_FOLDER
+    planted.write(folder, planted.PlantedSpec(**data.planted.model_dump()))
+    return folder
+
+
+def raw_files(data: DataConfig) -> list[Path]:
+    """The files behind the three sets."""
+    path = raw_streams(data)
+    return list(dict.fromkeys(locate(path, split) for split in SPLITS))
+
+
+def chunk_cutter(data: DataConfig, recipe: Recipe) -> Callable[[Episode], Episode]:
+    """Splits the chunks of an episode to data.max_chunk_tokens of the policy's tokenizer; as it is where none is set."""
+    most = data.max_chunk_tokens
+    if most is None:
+        return lambda episode: episode
+    counted = count_tokens(recipe.model)
+    return lambda episode: cut_chunks(episode, most, counted)
+
+
+@lru_cache(maxsize=4)
+def count_tokens(model: str) -> CountTokens:
+    """Token counts of the model's tokenizer; texts seen before are not counted again."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    return lru_cache(maxsize=200_000)(lambda text: len(tokenizer.encode(text, add_special_tokens=False)))
+
+
+def generator(config: EndpointConfig | TransformersConfig) -> Generator:
+    """The language model behind a config."""
+    if isinstance(config, EndpointConfig):
+        return endpoint(config)
+    from finemem_pipeline.generation.local import LocalGenerator
+
+    return LocalGenerator(config.model)
+
+
+def endpoint(config: EndpointConfig) -> EndpointGenerator:
+    """A client of an OpenAI-compatible server; the key comes from the environment."""
+    return EndpointGenerator(
+        config.base_url,
+        config.model,
+        api_key=os.environ.get(config.api_key_env),
+        timeout=config.timeout,
+        concurrency=config.concurrency,
+        attempts=config.attempts,
+    )
+
+
+def sampling(config: EndpointConfig | TransformersConfig) -> Sampling:
+    """How that model decodes."""
+    return Sampling(max_tokens=config.max_tokens, temperature=config.temperature)
+
+
+def reasoner(config: ExtractiveConfig | EndpointConfig | TransformersConfig) -> Reasoner:
+    """Who answers from retrieved texts."""
+    if isinstance(config, ExtractiveConfig):
+        return ExtractiveReasoner()
+    return PromptedReasoner(generator(config), sampling(config))
+
+
+def question_writer(config: QuestionsConfig) -> Writer:
+    """Who writes chunk questions."""
+    if isinstance(config.writer, ClozeConfig):
+        return ClozeWriter()
+    return PromptedWriter(generator(config.writer), sampling(config.writer))
+
+
+def retriever(config: ReaderConfig, clock: Clock | None = None) -> Retriever:
+    """BM25, on the clock if there is one."""
+    found = BM25(k1=config.retriever.k1, b=config.retriever.b)
+    return found if clock is None else TimedRetriever(found, clock)
+
+
+def reader(config: ReaderConfig, clock: Clock | None = None) -> Reader:
+    """Retriever, reasoner, scorer and answer cache."""
+    return Reader(
+        retriever(config, clock),
+        reasoner(config.reasoner),
+        k=config.k,
+        cache=AnswerCache(config.cache),
+        max_unscored_share=config.max_unscored_share,
+    )
+
+
+def prompter(recipe: Recipe, config: ReaderConfig, clock: Clock | None = None) -> Prompter:
+    """What a language-model manager is shown."""
+    return Prompter(retriever(config, clock), count_tokens(recipe.model), recipe.memory_tokens)
+
+
+def plain(variant: Variant) -> dict[str, Any]:
+    """A reward variant as JSON holds it."""
+    return {"name": variant.name, "terms": {name: asdict(term) for name, term in variant.terms.items()}}
+
+
+def provenance(summary: dict[str, Any], inputs: dict[str, Any]) -> dict[str, str]:
+    """What was run, for the head of a report."""
+    return {
+        "reward variant": summary["variant"],
+        "recipe": summary["recipe"],
+        "base model": summary["model"],
+        "updates": str(summary["steps"]),
+        "seed": str(summary["seed"]),
+        "data": f"{inputs['name']}, sha256 {inputs['sha256'][:12]}",
+        "code": git_commit(),
+    }
+
+
+def git_commit() -> str:
+    """The commit of the checkout, '+' if it was changed since, or 'unknown' outside git."""
+    told = subprocess.run(["git", "describe", "--always", "--dirty=+"], capture_output=True, text=True, check=False)
+    return told.stdout.strip() or "unknown"

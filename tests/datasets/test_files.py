@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kedro.io import DataCatalog
+from kedro.io.core import DatasetError
+
+from finemem_pipeline.datasets import EpisodesDataset, JsonDataset, JsonLinesDataset, TextDataset
+from finemem_pipeline.episodes import Chunk, Episode, Question
+
+STREAM = Episode(
+    "s", "x", "AR", (Chunk(0, "Maria's code is 4821."),), (Question("q", "Code?", ("4821",), evidence=(0,)),)
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value"),
+    [
+        (EpisodesDataset, "streams.jsonl", [STREAM]),
+        (EpisodesDataset, "streams.jsonl.gz", [STREAM]),
+        (EpisodesDataset, "streams.jsonl.gz", []),
+        (JsonLinesDataset, "rollouts.jsonl", [{"step": 0, "text": "ß \ud800"}, {"step": 1, "score": None}]),
+        (JsonDataset, "report.json", {"warnings": [], "share": 0.5}),
+        (TextDataset, "report.html", "<p>größer</p>\n"),
+    ],
+)
+def test_what_is_saved_is_loaded(tmp_path: Path, kind: Any, name: str, value: object) -> None:
+    dataset = kind(filepath=str(tmp_path / "deep" / name))
+    assert not dataset.exists()
+    dataset.save(value)
+    assert dataset.exists()
+    assert dataset.load() == value
+    assert [each.name for each in (tmp_path / "deep").iterdir()] == [name]
+
+
+def test_a_save_that_fails_keeps_the_file_of_before(tmp_path: Path) -> None:
+    dataset = JsonLinesDataset(filepath=str(tmp_path / "rollouts.jsonl"))
+    dataset.save([{"step": 0}])
+
+    def breaking() -> Iterator[dict[str, Any]]:
+        yield {"step": 1}
+        raise RuntimeError("killed")
+
+    with pytest.raises(DatasetError, match="killed"):
+        dataset.save(breaking())
+    assert dataset.load() == [{"step": 0}]
+    assert [each.name for each in tmp_path.iterdir()] == ["rollouts.jsonl"]
+
+
+def test_a_part_that_was_left_beside_is_never_read(tmp_path: Path) -> None:
+    (tmp_path / ".streams.jsonl.abc.part").write_text("{")
+    dataset = EpisodesDataset(filepath=str(tmp_path / "streams.jsonl"))
+    assert not dataset.exists()
+    with pytest.raises(DatasetError, match="is not there; run the pipeline that writes it first"):
+        dataset.load()
+
+
+def test_damage_is_located(tmp_path: Path) -> None:
+    path = tmp_path / "rollouts.jsonl"
+    path.write_text('{"step": 0}\n{"step"\n')
+    with pytest.raises(DatasetError, match=r"rollouts\.jsonl:2: not JSON"):
+        JsonLinesDataset(filepath=str(path)).load()
+    path.write_text("[1]\n")
+    with pytest.raises(DatasetError, match=r"rollouts\.jsonl:1: expected an object, found list"):
+        JsonLinesDataset(filepath=str(path)).load()
+    whole = gzip.compress(b'{"step": 0}\n' * 1000)
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DatasetError, match="gzip data is damaged or cut off"):
+        JsonLinesDataset(filepath=str(path)).load()
+
+
+def test_a_catalog_builds_them_with_metadata(tmp_path: Path) -> None:
+    entry = {"filepath": str(tmp_path / "s.jsonl"), "metadata": {"layer": "primary"}}
+    catalog = DataCatalog.from_config({"streams": {"type": "finemem_pipeline.datasets.EpisodesDataset", **entry}})
+    catalog.save("streams", [STREAM])
+    assert catalog.load("streams") == [STREAM]
+    assert catalog["streams"].metadata == {"layer": "primary"}
+    assert str(tmp_path / "s.jsonl") in str(catalog["streams"])
