@@ -7,6 +7,8 @@ export DO_NOT_TRACK ?= 1
 export MLFLOW_DISABLE_TELEMETRY ?= true
 export GX_ANALYTICS_ENABLED ?= false
 export TOKENIZERS_PARALLELISM ?= false
+# Threads that wait by spinning bring a busy machine to a crawl.
+export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: help setup run test test-slow lint format bench-step bench-reader clean
 help:

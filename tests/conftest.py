@@ -24,7 +24,7 @@ def project() -> Path:
 
 @pytest.fixture(scope="session")
 def realbench() -> Path:
-    """The folder of real streams; tests that need it are skipped where it is absent (FINEMEM_REALBENCH names another place)."""
+    """The folder of real streams, or the one FINEMEM_REALBENCH names; without it the test is skipped."""
     folder = Path(os.environ.get("FINEMEM_REALBENCH", PROJECT.parent / "shared" / "realbench"))
     if not (folder / "train.jsonl.gz").is_file():
         pytest.skip(f"no real streams at {folder}")

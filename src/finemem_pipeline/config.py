@@ -6,12 +6,23 @@ door: `wiring.py` turns these models into objects with ordinary arguments.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, RootModel, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    RootModel,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from finemem_pipeline.benchmarks import BENCHMARKS
+from finemem_pipeline.benchmarks.streams import SPLITS
 from finemem_pipeline.errors import FinememError, unknown
 from finemem_pipeline.rewards import Variant, variant
 
@@ -44,9 +55,7 @@ class PlantedConfig(Section):
     """Streams to train on."""
     dev: Count = 16
     test: Count = 24
-    chunks: Annotated[
-        list[int], BeforeValidator(lambda v: [int(x) for x in _split(v)] if isinstance(v, str) else v)
-    ] = Field(default=[3, 3], min_length=2, max_length=2)
+    chunks: Annotated[list[int], BeforeValidator(_split), Field(min_length=2, max_length=2)] = [3, 3]
     """Least and most chunks of a stream."""
     facts_per_chunk: Count = 2
     distractors_per_chunk: Whole = 3
@@ -65,21 +74,27 @@ class DataConfig(Section):
     source: str = "planted"
     """A loader of benchmarks.BENCHMARKS."""
     path: Path | None = None
-    """A folder with train, dev and test files, or one file. Planted streams are generated there; null: data/01_raw/planted."""
+    """A folder with train, dev and test files, or one file. Planted streams are put there (null: 01_raw/planted)."""
     sources: Names = []
     """Keep only these sources of a mixed data set (squad, mquake, …); empty keeps all."""
     max_chunk_tokens: Count | None = None
     """Longer chunks are split into several, none is cut off."""
-    limits: dict[Literal["train", "dev", "test"], Count] = {}
+    limits: dict[str, Count] = {}
     """At most so many streams per split, spread evenly over the sources."""
     planted: PlantedConfig = PlantedConfig()
 
-    @model_validator(mode="after")
-    def _source_is_known(self) -> Self:
-        from finemem_pipeline.benchmarks import BENCHMARKS
+    @field_validator("source")
+    @classmethod
+    def _source_is_known(cls, source: str) -> str:
+        if source not in BENCHMARKS:
+            raise ValueError(unknown("data.source", source, BENCHMARKS, "loader"))
+        return source
 
-        if self.source not in BENCHMARKS:
-            raise ValueError(unknown("data.source", self.source, BENCHMARKS, "loader"))
+    @model_validator(mode="after")
+    def _sets_can_be_found(self) -> Self:
+        for split in self.limits:
+            if split not in SPLITS:
+                raise ValueError(unknown("data.limits", split, SPLITS, "split"))
         if self.source != "planted" and self.path is None:
             raise ValueError(f"data.source={self.source} needs data.path: a folder with train, dev and test files")
         return self
@@ -285,20 +300,26 @@ class Parameters(Section):
     training: TrainingConfig
     evaluation: EvaluationConfig
 
-    @model_validator(mode="after")
-    def _names_are_known(self) -> Self:
-        self.rewards.variant(self.training.reward)
-        self.recipes.recipe(self.training.recipe)
-        return self
-
 
 def parse_parameters(raw: Mapping[str, Any]) -> Parameters:
     """The parameters as models. Raises ConfigError listing every fault, each with the nearest known name."""
+    faults = list(_strangers(raw))
     try:
-        return Parameters.model_validate(dict(raw))
+        parameters = Parameters.model_validate(dict(raw))
     except ValidationError as error:
-        faults = [_explain(fault, raw) for fault in error.errors()]
-        raise ConfigError("The parameters cannot be used:\n" + "\n".join(f"  - {fault}" for fault in faults)) from None
+        faults += [_explain(fault, raw) for fault in error.errors()]
+    if faults:
+        raise ConfigError("The parameters cannot be used:\n" + "\n".join(f"  - {fault}" for fault in faults))
+    return parameters
+
+
+def _strangers(raw: Mapping[str, Any]) -> Iterator[str]:
+    """Names in one section that another section should define."""
+    for key, section, what in (("reward", "rewards", "reward variant"), ("recipe", "recipes", "recipe")):
+        chosen = (raw.get("training") or {}).get(key)
+        known = raw.get(section) or {}
+        if isinstance(chosen, str) and chosen not in known:
+            yield unknown(f"training.{key}", chosen, known, what)
 
 
 def _explain(fault: Any, raw: Mapping[str, Any]) -> str:
@@ -328,11 +349,8 @@ def _allowed(place: list[Any], raw: Any) -> list[str]:
             continue
         raw = raw[part]
         annotation = model.model_fields[part].annotation
-        candidates = [
-            a
-            for a in getattr(annotation, "__args__", (annotation,))
-            if isinstance(a, type) and issubclass(a, BaseModel)
-        ]
+        choices = getattr(annotation, "__args__", (annotation,))
+        candidates = [choice for choice in choices if isinstance(choice, type) and issubclass(choice, BaseModel)]
         kind = raw.get("kind") if isinstance(raw, Mapping) else None
         fitting = [c for c in candidates if "kind" not in c.model_fields or c.model_fields["kind"].default == kind]
         model = (fitting or candidates)[0]

@@ -9,11 +9,12 @@ from typing import Any
 import click
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
+from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.pipeline import Pipeline
 
 from finemem_pipeline.config import parse_parameters
-from finemem_pipeline.errors import FinememError
+from finemem_pipeline.errors import FinememError, unknown
 
 
 class FinememSession(KedroSession):
@@ -22,6 +23,9 @@ class FinememSession(KedroSession):
     def run(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         with contextlib.chdir(self._project_path):
             try:
+                for name in kwargs.get("pipeline_names") or ():
+                    if name not in pipelines:
+                        raise FinememError(unknown("--pipelines", name, pipelines, "pipeline"))
                 return super().run(*args, **kwargs)
             except FinememError as error:
                 if click.get_current_context(silent=True) is None:

@@ -1,4 +1,4 @@
-"""From config to objects: the only place that knows both. Heavy libraries load when an object that needs them is built."""
+"""From config to objects: the only place that knows both. Heavy libraries load when an object needs them."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def raw_files(data: DataConfig) -> list[Path]:
 
 
 def chunk_cutter(data: DataConfig, recipe: Recipe) -> Callable[[Episode], Episode]:
-    """Splits the chunks of an episode to data.max_chunk_tokens of the policy's tokenizer; as it is where none is set."""
+    """Splits the chunks of an episode to data.max_chunk_tokens tokens of the policy; does nothing where it is null."""
     most = data.max_chunk_tokens
     if most is None:
         return lambda episode: episode

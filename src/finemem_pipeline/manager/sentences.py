@@ -11,8 +11,7 @@ _LABELLED = re.compile(r"^(class|label|category|intent)\s*:", re.IGNORECASE)
 def sentences(text: str) -> list[str]:
     """The sentences of a chunk in order, without blanks. A `Class: 7` line stays with the example above it."""
     found: list[str] = []
-    for line in text.splitlines():
-        line = line.strip()
+    for line in map(str.strip, text.splitlines()):
         if not line:
             continue
         if _LABELLED.match(line) and found:

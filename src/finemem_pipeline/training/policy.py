@@ -19,7 +19,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from finemem_pipeline.generation import Conversation, Sampling
 from finemem_pipeline.generation.local import complete
 from finemem_pipeline.rollouts import Completion
+from finemem_pipeline.training import quieten
 from finemem_pipeline.training.hardware import decodes_in_bf16, device
+
+quieten()
 
 TEMPLATE_ARGUMENTS = {"enable_thinking": False}
 """For chat templates that know it (Qwen3): the manager replies at once. Others ignore it."""

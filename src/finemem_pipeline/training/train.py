@@ -21,6 +21,7 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
+from transformers.trainer_callback import PrinterCallback
 from trl import GRPOConfig
 
 from finemem_pipeline import progress
@@ -261,13 +262,6 @@ def train(
         layout=layout,
         callbacks=[_Diary(run, practice)],
     )
-    trainer.remove_callback(_console_callback())
+    trainer.remove_callback(PrinterCallback)  # the metric file and the progress bar tell the same
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint is not None else None)
     return run.keep(result_name(settings.steps), lambda folder: trainer.model.save_pretrained(folder))
-
-
-def _console_callback() -> type[TrainerCallback]:
-    """The callback that prints every log row: the metric file and the progress bar tell the same."""
-    from transformers.trainer_callback import PrinterCallback
-
-    return PrinterCallback

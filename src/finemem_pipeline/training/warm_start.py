@@ -22,6 +22,7 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
+from transformers.trainer_callback import PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
 from datasets import Dataset
@@ -144,6 +145,7 @@ def imitate(
         eval_dataset=Dataset.from_list(list(held_out)) if converge else None,
         callbacks=[_Snapshot(settings.steps, keep_warm, on_step)],
     )
+    trainer.remove_callback(PrinterCallback)  # the progress bar tells enough
     if converge:
         trainer.add_callback(EarlyStoppingCallback(settings.patience))
     if settings.steps == 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def play_managers(
     }
     for name, folder in weights.items():
         if folder is not None:
-            builders[name] = lambda folder=folder: _policy(Path(folder) if folder else None, recipe, reader_config)
+            builders[name] = partial(_policy, folder, recipe, reader_config)
     reader = wiring.reader(reader_config)
     count_tokens = wiring.count_tokens(recipe.model)
     played: dict[str, list[RolloutGroup]] = {}
@@ -65,11 +66,13 @@ def play_managers(
     return played
 
 
-def _policy(folder: Path | None, recipe: Recipe, reader_config: ReaderConfig) -> PolicyManager:
+def _policy(folder: str, recipe: Recipe, reader_config: ReaderConfig) -> PolicyManager:
     from finemem_pipeline.training.policy import finished_policy
 
     return PolicyManager(
-        finished_policy(recipe.model, folder, recipe.precision, adapter=recipe.lora is not None),
+        finished_policy(
+            recipe.model, Path(folder) if folder else None, recipe.precision, adapter=recipe.lora is not None
+        ),
         wiring.prompter(recipe, reader_config),
         Sampling(max_tokens=recipe.max_completion_tokens, temperature=0.0),
     )

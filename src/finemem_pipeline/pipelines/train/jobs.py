@@ -27,6 +27,8 @@ from finemem_pipeline.training.warm_start import IMITATION, WARM, WarmStart, dem
 
 HELD_OUT_DEMONSTRATIONS = 24
 
+NOT_PART_OF_A_RUN = {"steps", "checkpoint_every", "resume", "folder", "recipe", "reward", "warm_start"}
+
 log = logging.getLogger(__name__)
 
 
@@ -104,9 +106,7 @@ def train_policy(
         "episodes": episodes_digest(episodes),
         "warm_start": Path(warm[WARM]).parent.name,
         "recipe": recipe.model_dump(mode="json"),
-        "training": training.model_dump(
-            mode="json", exclude={"steps", "checkpoint_every", "resume", "folder", "recipe"}
-        ),
+        "training": training.model_dump(mode="json", exclude=NOT_PART_OF_A_RUN),
         "variant": wiring.plain(variant),
         "reader": reader_config.model_dump(mode="json", exclude={"cache"}),
         "prompt": PROMPT_VERSION,
