@@ -24,7 +24,7 @@ from pydantic import (
 from finemem_pipeline.benchmarks import BENCHMARKS
 from finemem_pipeline.benchmarks.streams import SPLITS
 from finemem_pipeline.errors import FinememError, unknown
-from finemem_pipeline.rewards import Variant, variant
+from finemem_pipeline.rewards import Variant, VariantError, variant
 
 
 class ConfigError(FinememError):
@@ -271,7 +271,10 @@ class RewardsConfig(RootModel[dict[str, dict[str, Any]]]):
     @model_validator(mode="after")
     def _variants_are_sound(self) -> Self:
         for name in self.root:
-            self.variant(name)
+            try:
+                self.variant(name)
+            except VariantError as error:
+                raise ValueError(str(error)) from error
         return self
 
     def variant(self, name: str) -> Variant:
