@@ -114,6 +114,8 @@ class EndpointConfig(Section):
     attempts: Count = 5
     temperature: Annotated[float, Field(ge=0)] = 0.0
     max_tokens: Count = 256
+    extra_body: dict[str, Any] = {}
+    """Sent along with every request, e.g. {chat_template_kwargs: {enable_thinking: false}} for Qwen3 on vLLM."""
 
 
 class TransformersConfig(Section):

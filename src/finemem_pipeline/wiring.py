@@ -83,7 +83,7 @@ def generator(config: EndpointConfig | TransformersConfig) -> Generator:
         return endpoint(config)
     from finemem_pipeline.generation.local import LocalGenerator
 
-    return LocalGenerator(config.model)
+    return LocalGenerator(config.model, template_arguments={"enable_thinking": False})
 
 
 def endpoint(config: EndpointConfig) -> EndpointGenerator:
@@ -95,6 +95,7 @@ def endpoint(config: EndpointConfig) -> EndpointGenerator:
         timeout=config.timeout,
         concurrency=config.concurrency,
         attempts=config.attempts,
+        extra_body=config.extra_body or None,
     )
 
 

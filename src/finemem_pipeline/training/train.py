@@ -43,6 +43,14 @@ from finemem_pipeline.training.schedule import episode_order, longest, question_
 from finemem_pipeline.training.step_grpo import Layout, StepGRPOTrainer, schedule_dataset
 
 
+def retell(run: Run) -> None:
+    """Reports the metrics of updates done earlier, so that whoever records this run has the whole curve."""
+    for row in run.metrics():
+        progress.report(
+            row["step"], {name: value for name, value in row.items() if name != "step" and value is not None}
+        )
+
+
 def result_name(steps: int) -> str:
     """The folder, within a run, of the weights after that many updates."""
     return f"policy-{steps:05d}"
@@ -217,8 +225,7 @@ def train(
             "Ask for at least as many steps, or start anew with training.resume=never."
         )
     run.forget_after(step_of(checkpoint) if checkpoint is not None else 0)
-    for row in run.metrics():
-        progress.report(row["step"], {k: v for k, v in row.items() if k != "step" and v is not None})
+    retell(run)
     order = episode_order(len(practice.episodes), settings.steps * settings.episodes_per_step, settings.seed)
     arguments = GRPOConfig(
         output_dir=str(run.checkpoints_folder),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from finemem_pipeline.records import decode_rollout, encode_rollout
 from finemem_pipeline.reporting.report import write_report
 from finemem_pipeline.reporting.sample import sample_stream
 from finemem_pipeline.reporting.table import print_table
+from finemem_pipeline.training.runs import Run
 
 REPORT = Path("data/08_reporting/report.html")
 SAMPLED_STREAMS = 2
@@ -82,7 +82,7 @@ def write_report_page(
     input_record: dict[str, Any],
 ) -> str:
     """The report as one HTML page; returns its path."""
-    curves = [json.loads(line) for line in Path(training_summary["metrics_file"]).read_text("utf-8").splitlines()]
+    curves = Run(Path(training_summary["folder"])).metrics()
     context = {
         "title": f"{training_summary['variant']} on {input_record['name']}",
         "run": wiring.provenance(training_summary, input_record),

@@ -22,7 +22,7 @@ from finemem_pipeline.rewards import Variant
 from finemem_pipeline.training.hardware import trains_in_bf16
 from finemem_pipeline.training.policy import PlayingCopy, load_tokenizer, load_trainable
 from finemem_pipeline.training.runs import Run, digest
-from finemem_pipeline.training.train import Practice, Settings, result_name, train
+from finemem_pipeline.training.train import Practice, Settings, result_name, retell, train
 from finemem_pipeline.training.warm_start import IMITATION, WARM, WarmStart, demonstrations, imitate
 
 HELD_OUT_DEMONSTRATIONS = 24
@@ -115,6 +115,7 @@ def train_policy(
     done = run.result(result_name(training.steps))
     if done.exists():
         log.info("%s: trained already with the same configuration and data, reused", done)
+        retell(run)
     else:
         _train(episodes, Path(warm[WARM]), training, recipe, variant, reader_config, run)
     return {
