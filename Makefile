@@ -3,10 +3,6 @@ PYTHON ?= python3
 BIN := .venv/bin
 MODEL := data/06_models/base/smollm2-135m-instruct
 
-export DO_NOT_TRACK ?= 1
-export MLFLOW_DISABLE_TELEMETRY ?= true
-export GX_ANALYTICS_ENABLED ?= false
-export TOKENIZERS_PARALLELISM ?= false
 # Threads that wait by spinning bring a busy machine to a crawl.
 export OMP_WAIT_POLICY ?= PASSIVE
 
@@ -51,4 +47,5 @@ bench-reader: .venv/ready ## how good the offline reader is
 	$(BIN)/python benchmarks/reader_quality.py
 
 clean: ## remove what runs have made, keep the environment and the small model
-	rm -rf data/0[1-57]_*/* data/08_*/* data/06_models/*-* data/06_models/*.json mlflow.db mlartifacts
+	find data -mindepth 2 -not -name .gitkeep -not -path 'data/06_models/base*' -delete
+	rm -rf mlflow.db mlartifacts

@@ -1,7 +1,15 @@
 """Kedro's project settings."""
 
+import os
+
 from finemem_pipeline.hooks import MlflowHook
 from finemem_pipeline.session import FinememSession, ParametersHook
+
+# Nobody is told of a run, and threads that wait do not spin: on a busy machine that brings training to a crawl.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 SESSION_CLASS = FinememSession
 HOOKS = (MlflowHook(), ParametersHook())  # the last one is called first: nothing is recorded of a run that cannot start

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_END = re.compile(r"(?<=[.!?])[\"'”’)]*\s+(?=[\"'“‘(\[]?[A-Z0-9])")
+_END = re.compile(r"(?<=[.!?])([\"'”’)]*)\s+(?=[\"'“‘(\[]?[A-Z0-9])")
 _LABELLED = re.compile(r"^(class|label|category|intent)\s*:", re.IGNORECASE)
 
 
@@ -17,5 +17,5 @@ def sentences(text: str) -> list[str]:
         if _LABELLED.match(line) and found:
             found[-1] = f"{found[-1]}\n{line}"
         else:
-            found.extend(piece.strip() for piece in _END.split(line) if piece.strip())
+            found.extend(piece.strip() for piece in _END.sub(r"\1\n", line).split("\n") if piece.strip())
     return found

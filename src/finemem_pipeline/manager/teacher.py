@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from finemem_pipeline.episodes import Episode, Question
 from finemem_pipeline.manager import Observation, Turn
 from finemem_pipeline.manager.sentences import sentences
-from finemem_pipeline.memory import Insert, MemoryBank, Operation, Skip, Update, format_operations
+from finemem_pipeline.memory import Insert, MemoryItem, Operation, Skip, Update, format_operations
 from finemem_pipeline.rollouts import Completion
 
 _WORD = re.compile(r"\w+")
@@ -56,7 +56,7 @@ class Teacher:
         operations: list[Operation] = []
         replaced: set[str] = set()
         for place in sorted(wanted):
-            stale = _stale_item(wanted[place], observation.bank, pieces[place], replaced)
+            stale = _stale_item(wanted[place], observation, pieces[place], replaced)
             if stale:
                 replaced.add(stale)
                 operations.append(Update(stale, pieces[place]))
@@ -98,16 +98,27 @@ def _mentions(piece: str, answers: Sequence[str]) -> bool:
     return any(answer.lower() in lowered for answer in answers if answer)
 
 
-def _stale_item(question: Question, bank: MemoryBank, new: str, replaced: set[str]) -> str | None:
+def _stale_item(question: Question, observation: Observation, new: str, replaced: set[str]) -> str | None:
     """The id of the item that the question's stale chunk left behind: the one that shares most with what replaces it.
 
-    It must name the same person or thing: share a capitalised word with the question or the new sentence.
+    It must name the same person or thing (share a capitalised word with the question or the new sentence), and hold
+    no answer to another final question about that chunk.
     """
     names = set(_NAME.findall(question.text)) | set(_NAME.findall(new))
     words = _words(f"{question.text} {new}")
     candidates = [
         (_overlap(_words(item.text), words), item.id)
-        for item in bank.items
-        if item.writes[-1] in question.stale and item.id not in replaced and names & set(_NAME.findall(item.text))
+        for item in observation.bank.items
+        if item.writes[-1] in question.stale
+        and item.id not in replaced
+        and names & set(_NAME.findall(item.text))
+        and not _still_asked(observation.episode, item)
     ]
     return max(candidates, default=(0, None), key=lambda candidate: candidate[0])[1]
+
+
+def _still_asked(episode: Episode, item: MemoryItem) -> bool:
+    return any(
+        item.writes[-1] in question.evidence and _mentions(item.text, question.answers)
+        for question in episode.questions
+    )

@@ -215,6 +215,8 @@ def _lines(
         return None
 
     def draw(axes: Axes) -> None:
+        from matplotlib.ticker import MaxNLocator
+
         for place, (label, (steps, values)) in enumerate(series.items()):
             colour, dashes = COLOURS[place % len(COLOURS)], _DASHES[place % len(_DASHES)]
             if label == "total":
@@ -226,6 +228,7 @@ def _lines(
             axes.set_ylim(bottom=min(bottom, *(values.min() for _, values in series.values())))
         axes.margins(x=0.01)
         axes.set_xlabel("step")
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
         if len(series) > 1:
             columns = len(series) if len(series) <= 4 else 3
             axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=columns, columnspacing=1.2)
