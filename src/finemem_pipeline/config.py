@@ -175,6 +175,8 @@ class LoraConfig(Section):
     r: Count = 16
     alpha: Count = 32
     dropout: Share = 0.0
+    layers: Count | None = None
+    """Adapt only the last so many layers: the backward pass ends there. Null adapts all."""
 
 
 class Recipe(Section):
@@ -206,7 +208,7 @@ class WarmStartConfig(Section):
     """Updates after which the policy is handed to reinforcement learning; 0 starts from the base model."""
     batch: Count = 8
     """Demonstrations per update."""
-    imitation_steps: Whole = 32
+    imitation_steps: Whole = 24
     """At most so many updates for the baseline that imitates the teacher to convergence; 0 leaves it out."""
     patience: Count = 2
     """It has converged when the loss on held-out demonstrations did not improve this often in a row."""

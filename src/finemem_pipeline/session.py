@@ -11,6 +11,7 @@ from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
+from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
 from finemem_pipeline.config import parse_parameters
@@ -41,7 +42,19 @@ class ParametersHook:
         self.parameters = parse_parameters(context.config_loader["parameters"])
 
     @hook_impl
-    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline) -> None:
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         from finemem_pipeline.preflight import check
 
+        _inputs_are_there(pipeline, catalog)
         check(self.parameters, {node.name for node in pipeline.nodes})
+
+
+def _inputs_are_there(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    """Raises FinememError naming what an earlier pipeline should have written, and that pipeline."""
+    wanted = sorted(name for name in pipeline.inputs() if not is_parameter(name))
+    missing = [name for name in wanted if name in catalog and not catalog.exists(name)]
+    if missing:
+        writers = [name for name, each in pipelines.items() if name != "__default__" and each.outputs() & set(missing)]
+        raise FinememError(
+            f"{', '.join(missing)}: not there yet. Run what writes it first: kedro run --pipelines={','.join(writers)}"
+        )

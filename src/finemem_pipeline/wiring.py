@@ -159,6 +159,9 @@ def provenance(summary: dict[str, Any], inputs: dict[str, Any]) -> dict[str, str
 
 
 def git_commit() -> str:
-    """The commit of the checkout, '+' if it was changed since, or 'unknown' outside git."""
-    told = subprocess.run(["git", "describe", "--always", "--dirty=+"], capture_output=True, text=True, check=False)
+    """The commit of the checkout, '+' if it was changed since, or 'unknown' where there is no repository or no git."""
+    try:
+        told = subprocess.run(["git", "describe", "--always", "--dirty=+"], capture_output=True, text=True, check=False)
+    except OSError:
+        return "unknown"
     return told.stdout.strip() or "unknown"

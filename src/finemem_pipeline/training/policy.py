@@ -47,26 +47,39 @@ def load_trainable(
         return base
     if start is not None:
         return PeftModel.from_pretrained(base, start, is_trainable=True)
+    depth = base.config.num_hidden_layers
+    last = lora["layers"]
     return get_peft_model(
         base,
         LoraConfig(
             r=lora["r"],
             lora_alpha=lora["alpha"],
             lora_dropout=lora["dropout"],
-            target_modules="all-linear",
+            target_modules=_linear_layers(base),
+            layers_to_transform=None if last is None else list(range(max(0, depth - last), depth)),
             task_type="CAUSAL_LM",
         ),
     )
 
 
+def _linear_layers(base: PreTrainedModel) -> list[str]:
+    """Names of all linear layers but the output embedding. PEFT's "all-linear" cannot be limited to some layers."""
+    head = base.get_output_embeddings()
+    linear = [
+        name for name, module in base.named_modules() if isinstance(module, torch.nn.Linear) and module is not head
+    ]
+    return sorted({name.rpartition(".")[2] for name in linear})
+
+
 class PlayingCopy:
     """A frozen twin of the policy: the Generator that plays."""
 
-    def __init__(self, model: str, precision: str, name: str | None = None) -> None:
+    def __init__(self, model: str, precision: str, weights: Path | None = None) -> None:
         dtype = torch.bfloat16 if decodes_in_bf16(precision) else torch.float32
-        self.name = name or model
+        source = str(weights or model)  # a run keeps weights alone: the tokenizer is that of the base model
+        self.name = f"{model} {weights}" if weights else model
         self.tokenizer = load_tokenizer(model)
-        self.model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(model, dtype=dtype).to(device()).eval()
+        self.model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(source, dtype=dtype).to(device()).eval()
         self.model.requires_grad_(False)
 
     def generate(self, conversations: Sequence[Conversation], sampling: Sampling) -> list[Completion]:
@@ -89,11 +102,9 @@ class PlayingCopy:
 
 def finished_policy(model: str, weights: Path | None, precision: str, *, adapter: bool) -> PlayingCopy:
     """A policy ready to play: the base model alone, with the adapter of a folder merged in, or a folder of weights."""
-    if weights is None:
-        return PlayingCopy(model, precision)
-    name = f"{model} {weights}"
-    if not adapter:
-        return PlayingCopy(str(weights), precision, name)
-    twin = PlayingCopy(model, precision, name)
+    if weights is None or not adapter:
+        return PlayingCopy(model, precision, weights)
+    twin = PlayingCopy(model, precision)
+    twin.name = f"{model} {weights}"
     twin.sync(PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32), weights))
     return twin

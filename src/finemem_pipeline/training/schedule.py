@@ -5,6 +5,7 @@ A longer run begins exactly like a shorter one, so raising training.steps contin
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 
@@ -30,7 +31,7 @@ def question_subset(share: float, floor: int, seed: int, step: int) -> Callable[
         questions = episode.questions
         wanted = min(len(questions), max(floor, math.ceil(share * len(questions))))
         # The digest of the id, not its hash: Python salts those anew in every process.
-        salt = int.from_bytes(episode.id.encode()[-16:], "big") % 2**63
+        salt = int.from_bytes(hashlib.sha256(episode.id.encode()).digest()[:8], "big")
         chosen = np.random.default_rng([seed, step, salt]).choice(len(questions), wanted, replace=False)
         return tuple(questions[i] for i in sorted(int(c) for c in chosen))
 

@@ -88,7 +88,9 @@ def write_report_page(
         "run": wiring.provenance(training_summary, input_record),
         "samples": _samples(table["managers"], rollouts, episodes),
     }
-    return str(write_report(REPORT, table, curves, context).resolve())
+    written = write_report(REPORT, table, curves, context)
+    log.info("The report is at %s", written)
+    return str(written.resolve())
 
 
 def _samples(

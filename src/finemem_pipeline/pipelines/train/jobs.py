@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from transformers import set_seed
 
 from finemem_pipeline import wiring
 from finemem_pipeline.benchmarks.realbench import dump
@@ -63,6 +66,7 @@ def warm_start(
         checked = demonstrations(held_out, teacher, prompter, HELD_OUT_DEMONSTRATIONS)
         if not shown or (converge and not checked):
             raise FinememError("the warm start needs training and dev streams to take demonstrations from")
+        set_seed(training.seed)  # a fresh adapter is drawn at random
         model = load_trainable(recipe.model, None, lora(recipe), full_precision=True)
         with Bar("imitating the teacher", rows // constants.batch) as bar:
             imitate(
@@ -84,6 +88,7 @@ def warm_start(
                 run,
                 lambda step, _: bar.at(step),
             )
+    gc.collect()  # trainers hold on to themselves in circles, and with them to the model and its optimiser
     return {
         "recipe": training.recipe,
         "model": recipe.model,
