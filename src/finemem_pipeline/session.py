@@ -12,6 +12,7 @@ from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.io import CatalogProtocol
+from kedro.io.core import is_parameter
 from kedro.pipeline import Pipeline
 
 from finemem_pipeline.config import parse_parameters
@@ -54,7 +55,9 @@ def _inputs_are_there(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
     wanted = sorted(name for name in pipeline.inputs() if not is_parameter(name))
     missing = [name for name in wanted if name in catalog and not catalog.exists(name)]
     if missing:
-        writers = [name for name, each in pipelines.items() if name != "__default__" and each.outputs() & set(missing)]
+        writers = [
+            name for name, each in pipelines.items() if name != "__default__" and each.all_outputs() & set(missing)
+        ]
         raise FinememError(
             f"{', '.join(missing)}: not there yet. Run what writes it first: kedro run --pipelines={','.join(writers)}"
         )
