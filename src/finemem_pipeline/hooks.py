@@ -21,12 +21,14 @@ import logging
 import os
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import click
 import yaml
 from kedro.framework.hooks import hook_impl
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -54,6 +56,15 @@ class MlflowConfig(BaseModel):
     experiment: str = "finemem"
     tags: dict[str, str] = {}
     """Put on every run."""
+
+
+def _how_to_look(uri: str, project: Path) -> str:
+    """The command that shows a local store, as it can be pasted in the project's folder; the address of a server."""
+    if not uri.startswith("sqlite:///"):
+        return uri
+    program, store = Path(sys.executable).with_name("mlflow"), Path(uri.removeprefix("sqlite:///"))
+    inside = [path.relative_to(project) if path.is_relative_to(project) else path for path in (program, store)]
+    return f"{inside[0]} ui --backend-store-uri sqlite:///{inside[1]}"
 
 
 class MlflowHook:
@@ -84,7 +95,7 @@ class MlflowHook:
         self._project = Path(self._context.project_path).resolve()
         self._models = self._project / UNSENT_FOLDER
         uri = tracking_uri(os.environ.get("MLFLOW_TRACKING_URI") or config.tracking_uri, self._project)
-        self._look = f"mlflow ui --backend-store-uri {uri}" if uri.startswith("sqlite:") else uri
+        self._look = _how_to_look(uri, self._project)
         params = plain(self._context.params)
         training = params.get("training", {})
         self._tracker = Tracker(
@@ -184,7 +195,7 @@ class MlflowHook:
             return
         unsent = tracker.finish(status)
         if tracker.run_id is not None:
-            _log.info("This run is recorded in MLflow. Look at it with: %s", self._look)
+            click.echo(f"MLflow: {self._look}")
         if unsent:
             path = keep(unsent, self._models, tracker.run_id)
             _log.warning("MLflow did not take %d entries of this run; they are in %s", len(unsent), path)

@@ -1,5 +1,8 @@
-"""Kedro's session, with two habits added: errors meant for the user come without a traceback, and relative paths in
-parameters are relative to the project, whatever folder the command was typed in."""
+"""Kedro's session, and what frames a run.
+
+Errors meant for the user come without a traceback, relative paths in parameters are relative to the project, whatever
+folder the command was typed in; what is missing is told before the first node, and the result after the last.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +38,18 @@ class FinememSession(KedroSession):
                 raise click.ClickException(str(error)) from error
 
 
+class ResultHook:
+    """Ends an evaluation with its table and the place of its report, below the log lines."""
+
+    @hook_impl
+    def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        if {"evaluation_table", "report_path"} <= pipeline.all_outputs():
+            from finemem_pipeline.reporting.table import print_table
+
+            print_table(catalog.load("evaluation_table"))
+            click.echo(f"Report: {catalog.load('report_path')}")
+
+
 class ParametersHook:
     """Stops a run whose parameters, files, models or servers cannot be used, before its first node."""
 
@@ -46,8 +61,8 @@ class ParametersHook:
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         from finemem_pipeline.preflight import check
 
-        _inputs_are_there(pipeline, catalog)
         check(self.parameters, {node.name for node in pipeline.nodes})
+        _inputs_are_there(pipeline, catalog)
 
 
 def _inputs_are_there(pipeline: Pipeline, catalog: CatalogProtocol) -> None:

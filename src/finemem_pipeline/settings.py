@@ -3,7 +3,7 @@
 import os
 
 from finemem_pipeline.hooks import MlflowHook
-from finemem_pipeline.session import FinememSession, ParametersHook
+from finemem_pipeline.session import FinememSession, ParametersHook, ResultHook
 
 # Nobody is told of a run, and threads that wait do not spin: on a busy machine that brings training to a crawl.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -12,7 +12,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 SESSION_CLASS = FinememSession
-HOOKS = (MlflowHook(), ParametersHook())  # the last one is called first: nothing is recorded of a run that cannot start
+# The last one is called first: nothing is recorded of a run that cannot start.
+HOOKS = (MlflowHook(), ResultHook(), ParametersHook())
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow",)  # two hooks would open two runs
 CONFIG_LOADER_ARGS = {
     "base_env": "base",

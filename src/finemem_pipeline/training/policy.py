@@ -1,8 +1,8 @@
 """The policy's weights: the trainable model, and the copy that plays.
 
-LoRA layers left unmerged make token-by-token generation about three times slower on a CPU. So rollouts are played by
-a second copy with the adapter merged in, in the dtype that decodes fastest, brought up to date before every wave of
-rollouts. The probabilities of the two differ by rounding only; TRAINING in docs/architecture.md gives the figures.
+Token-by-token generation spends its time on layers, and LoRA doubles their number; on a CPU it also wants another dtype
+than training. So rollouts are played by a second copy with the adapter merged in, brought up to date before every
+update. The probabilities of the two differ by rounding; docs/architecture.md, "Training", gives the figures.
 """
 
 from __future__ import annotations

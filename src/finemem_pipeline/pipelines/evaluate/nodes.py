@@ -17,7 +17,6 @@ from finemem_pipeline.evaluation.table import evaluate_table
 from finemem_pipeline.records import decode_rollout, encode_rollout
 from finemem_pipeline.reporting.report import write_report
 from finemem_pipeline.reporting.sample import sample_stream
-from finemem_pipeline.reporting.table import print_table
 from finemem_pipeline.training.runs import Run
 
 REPORT = Path("data/08_reporting/report.html")
@@ -64,14 +63,12 @@ def play_held_out(
 
 
 def compare_managers(scored: list[dict[str, Any]], evaluation: EvaluationConfig) -> dict[str, Any]:
-    """The table, printed: each manager's score and memory, and its paired difference to the references."""
+    """The table: each manager's score and memory, and its paired difference to the references."""
     rows = results.decode(scored)
     references = [name for name in ("warm_started", "trained") if name in evaluation.managers]
-    table = evaluate_table(
+    return evaluate_table(
         rows, references or evaluation.managers[:1], resamples=evaluation.resamples, seed=evaluation.seed
     )
-    print_table(table)
-    return table
 
 
 def write_report_page(
@@ -89,7 +86,6 @@ def write_report_page(
         "samples": _samples(table["managers"], rollouts, episodes),
     }
     written = write_report(REPORT, table, curves, context)
-    log.info("The report is at %s", written)
     return str(written.resolve())
 
 
