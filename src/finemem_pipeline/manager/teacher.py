@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from finemem_pipeline.episodes import Episode, Question
 from finemem_pipeline.manager import Observation, Turn
@@ -35,10 +35,13 @@ class Teacher:
     example) and shares the most words with it. Where a question names a stale chunk, the item written at that step
     which resembles the new sentence most is updated instead of a second one being inserted. A question about the
     whole stream (keywords, no evidence) asks for the sentences with the most keywords.
+
+    `fits` tells whether a reply is short enough to be written; what matters least is left out until it is.
     """
 
-    def __init__(self, per_chunk: int = 8) -> None:
+    def __init__(self, per_chunk: int = 8, fits: Callable[[str], bool] = lambda reply: True) -> None:
         self.per_chunk = per_chunk
+        self.fits = fits
 
     def act(self, observations: Sequence[Observation]) -> list[Turn]:
         return [Turn(Completion(format_operations(self.operations(each)))) for each in observations]
@@ -53,6 +56,13 @@ class Teacher:
             for place in _holders(question, pieces, bags):
                 if len(wanted) < self.per_chunk and (place not in wanted or question.stale):
                     wanted[place] = question
+        operations = self._write(observation, pieces, wanted)
+        while wanted and not self.fits(format_operations(operations)):
+            wanted.popitem()  # the last one found
+            operations = self._write(observation, pieces, wanted)
+        return operations
+
+    def _write(self, observation: Observation, pieces: list[str], wanted: dict[int, Question]) -> list[Operation]:
         operations: list[Operation] = []
         replaced: set[str] = set()
         for place in sorted(wanted):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 
 import numpy as np
 
@@ -22,6 +23,15 @@ def episode_order(count: int, length: int, seed: int) -> list[int]:
     for epoch in range(math.ceil(length / count)):
         order.extend(int(i) for i in np.random.default_rng([seed, epoch]).permutation(count))
     return order[:length]
+
+
+def by_turns(episodes: Sequence[Episode], seed: int) -> list[Episode]:
+    """All episodes, shuffled, their sources taking turns: a few from the front show every source."""
+    waiting: dict[str, list[Episode]] = {}
+    for i in np.random.default_rng(seed).permutation(len(episodes)):
+        waiting.setdefault(episodes[i].source, []).append(episodes[i])
+    rounds = zip_longest(*(waiting[source] for source in sorted(waiting)))
+    return [episode for turn in rounds for episode in turn if episode is not None]
 
 
 def question_subset(share: float, floor: int, seed: int, step: int) -> Callable[[Episode], tuple[Question, ...]]:

@@ -7,7 +7,7 @@ it then goes on until the loss on held-out demonstrations stops improving: the t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +62,10 @@ def demonstrations(
             if len(shown) >= most:
                 return shown
             observation = Observation(episode, chunk, bank)
-            [turn] = teacher.act([observation])
-            prompt, _ = prompter(observation)
+            prompt, shown_ids = prompter(observation)
+            # The teacher sees the items that the policy would see: it must not teach to update hidden ones.
+            visible = replace(bank, items=tuple(item for item in bank.items if item.id in shown_ids))
+            [turn] = teacher.act([replace(observation, bank=visible)])
             shown.append(
                 {
                     "prompt": list(prompt),

@@ -25,6 +25,7 @@ from finemem_pipeline.rewards import Variant
 from finemem_pipeline.training.hardware import trains_in_bf16
 from finemem_pipeline.training.policy import PlayingCopy, load_tokenizer, load_trainable
 from finemem_pipeline.training.runs import Run, digest
+from finemem_pipeline.training.schedule import by_turns
 from finemem_pipeline.training.train import Practice, Settings, result_name, retell, train
 from finemem_pipeline.training.warm_start import IMITATION, WARM, WarmStart, demonstrations, imitate
 
@@ -60,10 +61,11 @@ def warm_start(
     else:
         tokenizer = load_tokenizer(recipe.model)
         prompter = wiring.prompter(recipe, reader)
-        teacher = Teacher()
+        counted = wiring.count_tokens(recipe.model)
+        teacher = Teacher(fits=lambda reply: counted(reply) < recipe.max_completion_tokens)  # and the end token
         rows = max(constants.steps, constants.imitation_steps) * constants.batch
-        shown = demonstrations(episodes, teacher, prompter, rows)
-        checked = demonstrations(held_out, teacher, prompter, HELD_OUT_DEMONSTRATIONS)
+        shown = demonstrations(by_turns(episodes, training.seed), teacher, prompter, rows)
+        checked = demonstrations(by_turns(held_out, training.seed), teacher, prompter, HELD_OUT_DEMONSTRATIONS)
         if not shown or (converge and not checked):
             raise FinememError("the warm start needs training and dev streams to take demonstrations from")
         set_seed(training.seed)  # a fresh adapter is drawn at random
