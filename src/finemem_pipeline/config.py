@@ -208,7 +208,7 @@ class WarmStartConfig(Section):
     """Updates after which the policy is handed to reinforcement learning; 0 starts from the base model."""
     batch: Count = 8
     """Demonstrations per update."""
-    imitation_steps: Whole = 24
+    imitation_steps: Whole = 32
     """At most so many updates for the baseline that imitates the teacher to convergence; 0 leaves it out."""
     patience: Count = 2
     """It has converged when the loss on held-out demonstrations did not improve this often in a row."""
@@ -222,7 +222,7 @@ class TrainingConfig(Section):
     """A name in parameters_recipes.yml."""
     reward: str = "fine_mem"
     """A name in parameters_rewards.yml."""
-    seed: int = 0
+    seed: Whole = 0
     steps: Whole = 8
     """Optimiser updates; 0 leaves the warm-started policy as it is."""
     group_size: Annotated[int, Field(ge=2)] = 6
@@ -235,7 +235,7 @@ class TrainingConfig(Section):
     epsilon: Annotated[float, Field(gt=0)] = 0.2
     """Clip range of the probability ratio."""
     kl: Annotated[float, Field(ge=0)] = 0.0
-    """Coefficient of the KL term against the base model."""
+    """Coefficient of the KL term against the warm-started policy."""
     checkpoint_every: Count = 5
     resume: Literal["auto", "never"] = "auto"
     """auto continues from the newest complete checkpoint of the same configuration, or reuses its finished result."""
@@ -250,14 +250,23 @@ class EvaluationConfig(Section):
     """Held-out streams, greedy decoding."""
 
     path: Path | None = None
-    """A file of its own to evaluate on, in the format of data.source; null takes the test split."""
+    """A file of its own to evaluate on; null takes the test split."""
+    source: str = "realbench"
+    """The loader of evaluation.path."""
     managers: Names = list(MANAGERS)
     limit: Count | None = None
     """At most so many streams, spread evenly over the sources."""
     batch: Count = 16
     """Streams played at the same time."""
     resamples: Count = 2000
-    seed: int = 0
+    seed: Whole = 0
+
+    @field_validator("source")
+    @classmethod
+    def _source_is_known(cls, source: str) -> str:
+        if source not in BENCHMARKS:
+            raise ValueError(unknown("evaluation.source", source, BENCHMARKS, "loader"))
+        return source
 
     @model_validator(mode="after")
     def _managers_are_known(self) -> Self:
@@ -323,9 +332,9 @@ def parse_parameters(raw: Mapping[str, Any]) -> Parameters:
 def _strangers(raw: Mapping[str, Any]) -> Iterator[str]:
     """Names in one section that another section should define."""
     for key, section, what in (("reward", "rewards", "reward variant"), ("recipe", "recipes", "recipe")):
-        chosen = (raw.get("training") or {}).get(key)
-        known = raw.get(section) or {}
-        if isinstance(chosen, str) and chosen not in known:
+        training, known = raw.get("training"), raw.get(section)
+        chosen = training.get(key) if isinstance(training, Mapping) else None
+        if isinstance(chosen, str) and isinstance(known, Mapping) and chosen not in known:
             yield unknown(f"training.{key}", chosen, known, what)
 
 

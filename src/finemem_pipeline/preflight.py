@@ -34,7 +34,7 @@ def check(parameters: Parameters, nodes: set[str]) -> None:
         for split in SPLITS:
             locate(data.path, split)
     if nodes & NEEDS_HELD_OUT and evaluation.path is not None:
-        for _ in BENCHMARKS[data.source](evaluation.path, "test"):
+        for _ in BENCHMARKS[evaluation.source](evaluation.path, "test"):
             break  # the loader checks every row before it gives out the first
     recipe = parameters.recipes.recipe(parameters.training.recipe)
     if nodes & NEEDS_POLICY or (nodes & READS and data.max_chunk_tokens is not None):

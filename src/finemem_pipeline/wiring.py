@@ -145,7 +145,7 @@ def plain(variant: Variant) -> dict[str, Any]:
     return {"name": variant.name, "terms": {name: asdict(term) for name, term in variant.terms.items()}}
 
 
-def provenance(summary: dict[str, Any], inputs: dict[str, Any]) -> dict[str, str]:
+def provenance(summary: dict[str, Any], inputs: dict[str, Any], held_out: dict[str, Any] | None) -> dict[str, str]:
     """What was run, for the head of a report."""
     return {
         "reward variant": summary["variant"],
@@ -154,6 +154,7 @@ def provenance(summary: dict[str, Any], inputs: dict[str, Any]) -> dict[str, str
         "updates": str(summary["steps"]),
         "seed": str(summary["seed"]),
         "data": f"{inputs['name']}, sha256 {inputs['sha256'][:12]}",
+        "held out": f"{held_out['name']}, sha256 {held_out['sha256'][:12]}" if held_out else "test split",
         "code": git_commit(),
     }
 

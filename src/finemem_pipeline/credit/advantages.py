@@ -31,11 +31,15 @@ def group_advantages(rewards: ArrayLike, eps: float = 1e-4) -> NDArray[np.float6
     return advantages
 
 
+ALIKE = 1e-12
+"""Rewards closer than this are equal but for the order in which they were added up."""
+
+
 def live_columns(rewards: NDArray[np.float64]) -> NDArray[np.bool_]:
     """The steps (T,) at which at least two siblings are scored and not all of them alike; the others are dead."""
     lowest = np.where(np.isnan(rewards), np.inf, rewards).min(axis=0, initial=np.inf)
     highest = np.where(np.isnan(rewards), -np.inf, rewards).max(axis=0, initial=-np.inf)
-    return lowest < highest
+    return highest - lowest > ALIKE
 
 
 def count_dead(rewards: NDArray[np.float64]) -> int:

@@ -1,4 +1,4 @@
-"""What a language model is told. Changing a word here changes every policy: raise PROMPT_VERSION with it.
+"""What a language model is told. Changing a word here changes every policy.
 
 The layout puts what siblings share first (instructions, then the chunk) and the memory, which differs, last.
 """
@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from finemem_pipeline.episodes import Chunk
 from finemem_pipeline.generation import Conversation
-
-PROMPT_VERSION = "1"
 
 SYSTEM = (
     "You keep a memory. Read the text and reply with a JSON list of operations that store, one fact per item, "

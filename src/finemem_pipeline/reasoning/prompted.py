@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from finemem_pipeline.generation import Conversation, Generator, GeneratorError, Sampling
@@ -134,5 +135,5 @@ def _places(used: Any, texts: int) -> tuple[int, ...]:
     return tuple(sorted({number - 1 for number in numbers if 1 <= number <= texts}))
 
 
-PROMPT_VERSION = hashlib.sha256(INSTRUCTIONS.encode()).hexdigest()[:8]
-"""Changes with the instructions, so that no answer is taken from a cache that was filled under others."""
+PROMPT_VERSION = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
+"""Changes with this file, so that no answer is taken from a cache that was filled under another prompt or parser."""

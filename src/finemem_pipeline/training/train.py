@@ -51,6 +51,14 @@ def retell(run: Run) -> None:
         )
 
 
+def save_weights(model: PreTrainedModel | PeftModel, folder: Path) -> None:
+    """The trained adapter alone (with a KL term there is a second, frozen one), or all the weights."""
+    if isinstance(model, PeftModel):
+        model.save_pretrained(str(folder), selected_adapters=["default"])
+    else:
+        model.save_pretrained(folder)
+
+
 def result_name(steps: int) -> str:
     """The folder, within a run, of the weights after that many updates."""
     return f"policy-{steps:05d}"
@@ -216,6 +224,8 @@ def train(
     `sync` brings the playing copy up to date before each update. Returns the folder of the finished weights.
     """
     set_seed(settings.seed)
+    if settings.steps == 0:
+        return run.keep(result_name(0), lambda folder: save_weights(model, folder))
     layout = Layout(settings.episodes_per_step, practice.longest, settings.group_size)
     micro_batch = max(n for n in range(1, settings.micro_batch + 1) if layout.rows % n == 0)
     checkpoint = run.newest_checkpoint()
@@ -271,4 +281,4 @@ def train(
     )
     trainer.remove_callback(PrinterCallback)  # the metric file and the progress bar tell the same
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint is not None else None)
-    return run.keep(result_name(settings.steps), lambda folder: trainer.model.save_pretrained(folder))
+    return run.keep(result_name(settings.steps), lambda folder: save_weights(trainer.model, folder))

@@ -6,6 +6,7 @@ it then goes on until the loss on held-out demonstrations stops improving: the t
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -92,6 +93,8 @@ class _Snapshot(TrainerCallback):
             self.keep()
 
 
+log = logging.getLogger(__name__)
+
 WARM, IMITATION = "warm", "imitation"
 
 
@@ -156,6 +159,12 @@ def imitate(
         trainer.train()
     if not run.result(WARM).exists():  # it converged before the hand-over
         keep_warm()
+    if converge and trainer.state.global_step == last and trainer.state.best_global_step == last:
+        log.warning(
+            "the imitation of the teacher was still improving after %d updates: for a fair comparison raise "
+            "training.warm_start.imitation_steps",
+            last,
+        )
     if not converge:
         return run.result(WARM), None
     return run.result(WARM), run.keep(IMITATION, lambda folder: trainer.model.save_pretrained(folder))

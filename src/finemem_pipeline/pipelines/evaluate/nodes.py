@@ -9,16 +9,22 @@ from typing import Any
 
 from finemem_pipeline import wiring
 from finemem_pipeline.benchmarks import BENCHMARKS
+from finemem_pipeline.benchmarks.realbench import locate
 from finemem_pipeline.benchmarks.streams import limited
-from finemem_pipeline.config import DataConfig, EvaluationConfig, ReaderConfig, RecipesConfig, TrainingConfig
+from finemem_pipeline.config import DataConfig, EvaluationConfig, ReaderConfig, Recipe
 from finemem_pipeline.episodes import Episode
+from finemem_pipeline.errors import FinememError
 from finemem_pipeline.evaluation import results
 from finemem_pipeline.evaluation.table import evaluate_table
+from finemem_pipeline.pipelines.data.nodes import EXPECTATIONS
 from finemem_pipeline.records import decode_rollout, encode_rollout
 from finemem_pipeline.reporting.report import write_report
 from finemem_pipeline.reporting.sample import sample_stream
 from finemem_pipeline.training.runs import Run
+from finemem_pipeline.validation.describe import describe_inputs
+from finemem_pipeline.validation.expectations import read_suites, validate_sets
 
+HELD_OUT_DOCS = Path("data/08_reporting/held_out_docs")
 REPORT = Path("data/08_reporting/report.html")
 SAMPLED_STREAMS = 2
 
@@ -26,17 +32,21 @@ log = logging.getLogger(__name__)
 
 
 def held_out_streams(
+    train: list[Episode],
     test: list[Episode],
+    training_summary: dict[str, Any],
     evaluation: EvaluationConfig,
     data: DataConfig,
-    training: TrainingConfig,
-    recipes: RecipesConfig,
-) -> list[Episode]:
-    """The test streams, or those of evaluation.path, cut as the training streams were."""
-    if evaluation.path is not None:
-        cut = wiring.chunk_cutter(data, recipes.recipe(training.recipe))
-        test = [cut(episode) for episode in BENCHMARKS[data.source](evaluation.path, "test")]
-    return limited(test, evaluation.limit)
+) -> tuple[list[Episode], dict[str, Any] | None]:
+    """The test streams; or those of evaluation.path, cut as the training streams were, checked and recorded."""
+    if evaluation.path is None:
+        return limited(test, evaluation.limit), None
+    cut = wiring.chunk_cutter(data, Recipe(**training_summary["recipe_settings"]))
+    own = [cut(episode) for episode in BENCHMARKS[evaluation.source](evaluation.path, "test")]
+    sets = {"train": train, "held_out": own}
+    validate_sets(sets, read_suites(EXPECTATIONS), HELD_OUT_DOCS)
+    files = [locate(evaluation.path, "test")]
+    return limited(own, evaluation.limit), describe_inputs(evaluation.path.name, files, {"held_out": own})
 
 
 def play_held_out(
@@ -44,13 +54,17 @@ def play_held_out(
     warm_start: dict[str, Any],
     training_summary: dict[str, Any],
     evaluation: EvaluationConfig,
-    recipes: RecipesConfig,
     reader: ReaderConfig,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Every manager on every stream, greedily: the scores, and the rollouts they come from."""
     from finemem_pipeline.pipelines.evaluate.managers import play_managers
 
-    recipe = recipes.recipe(training_summary["recipe"])
+    if warm_start["warm"] != training_summary["warm_start"]:
+        raise FinememError(
+            f"the trained policy began from {training_summary['warm_start']}, the warm start at hand is "
+            f"{warm_start['warm']}: training was not finished with it. Run kedro run --pipelines=train first."
+        )
+    recipe = Recipe(**training_summary["recipe_settings"])
     played = play_managers(episodes, warm_start, training_summary, evaluation, recipe, reader)
     scored = [row for name, groups in played.items() for row in results.results_from_rollouts(name, episodes, groups)]
     rollouts = [
@@ -65,16 +79,16 @@ def play_held_out(
 def compare_managers(scored: list[dict[str, Any]], evaluation: EvaluationConfig) -> dict[str, Any]:
     """The table: each manager's score and memory, and its paired difference to the references."""
     rows = results.decode(scored)
-    references = [name for name in ("warm_started", "trained") if name in evaluation.managers]
-    return evaluate_table(
-        rows, references or evaluation.managers[:1], resamples=evaluation.resamples, seed=evaluation.seed
-    )
+    played = list(dict.fromkeys(row.manager for row in rows))
+    references = [name for name in ("warm_started", "trained") if name in played] or played[:1]
+    return evaluate_table(rows, references, resamples=evaluation.resamples, seed=evaluation.seed)
 
 
 def write_report_page(
     table: dict[str, Any],
     rollouts: list[dict[str, Any]],
     episodes: list[Episode],
+    held_out_record: dict[str, Any] | None,
     training_summary: dict[str, Any],
     input_record: dict[str, Any],
 ) -> str:
@@ -82,7 +96,7 @@ def write_report_page(
     curves = Run(Path(training_summary["folder"])).metrics()
     context = {
         "title": f"{training_summary['variant']} on {input_record['name']}",
-        "run": wiring.provenance(training_summary, input_record),
+        "run": wiring.provenance(training_summary, input_record, held_out_record),
         "samples": _samples(table["managers"], rollouts, episodes),
     }
     written = write_report(REPORT, table, curves, context)

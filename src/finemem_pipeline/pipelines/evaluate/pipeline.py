@@ -9,8 +9,8 @@ def create_pipeline() -> Pipeline:
         [
             Node(
                 nodes.held_out_streams,
-                ["test_episodes", "params:evaluation", "params:data", "params:training", "params:recipes"],
-                "held_out_episodes",
+                ["train_episodes", "test_episodes", "training_summary", "params:evaluation", "params:data"],
+                ["held_out_episodes", "held_out_record"],
                 name="held_out_streams",
             ),
             Node(
@@ -20,7 +20,6 @@ def create_pipeline() -> Pipeline:
                     "warm_start",
                     "training_summary",
                     "params:evaluation",
-                    "params:recipes",
                     "params:reader",
                 ],
                 ["evaluation_results", "evaluation_rollouts"],
@@ -34,7 +33,14 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 nodes.write_report_page,
-                ["evaluation_table", "evaluation_rollouts", "held_out_episodes", "training_summary", "input_record"],
+                [
+                    "evaluation_table",
+                    "evaluation_rollouts",
+                    "held_out_episodes",
+                    "held_out_record",
+                    "training_summary",
+                    "input_record",
+                ],
                 "report_path",
                 name="write_report_page",
             ),

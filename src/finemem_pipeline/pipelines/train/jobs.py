@@ -17,11 +17,12 @@ from finemem_pipeline.config import ReaderConfig, Recipe, TrainingConfig
 from finemem_pipeline.episodes import Episode
 from finemem_pipeline.errors import FinememError
 from finemem_pipeline.generation import Sampling
-from finemem_pipeline.manager.policy import PolicyManager
-from finemem_pipeline.manager.prompts import PROMPT_VERSION
+from finemem_pipeline.manager.policy import PolicyManager, Prompter
 from finemem_pipeline.manager.teacher import Teacher
+from finemem_pipeline.reasoning.reader import Reader
 from finemem_pipeline.reporting.bars import Bar
 from finemem_pipeline.rewards import Variant
+from finemem_pipeline.training import fingerprint
 from finemem_pipeline.training.hardware import trains_in_bf16
 from finemem_pipeline.training.policy import PlayingCopy, load_tokenizer, load_trainable
 from finemem_pipeline.training.runs import Run, digest
@@ -31,7 +32,10 @@ from finemem_pipeline.training.warm_start import IMITATION, WARM, WarmStart, dem
 
 HELD_OUT_DEMONSTRATIONS = 24
 
+# What may change between a run and its continuation.
 NOT_PART_OF_A_RUN = {"steps", "checkpoint_every", "resume", "folder", "recipe", "reward", "warm_start"}
+SPEED_ONLY = {"micro_batch", "gradient_checkpointing"}
+ONLY_FOR_REINFORCEMENT = {"learning_rate", "warmup_steps", "max_grad_norm", "temperature"}
 
 log = logging.getLogger(__name__)
 
@@ -48,10 +52,11 @@ def warm_start(
     config = {
         "episodes": episodes_digest(episodes),
         "held_out": episodes_digest(held_out),
-        "recipe": recipe.model_dump(mode="json"),
+        "recipe": recipe.model_dump(mode="json", exclude=SPEED_ONLY | ONLY_FOR_REINFORCEMENT),
+        "retriever": reader.retriever.model_dump(mode="json"),
         "warm_start": constants.model_dump(mode="json"),
         "seed": training.seed,
-        "prompt": PROMPT_VERSION,
+        **_made_with(recipe),
     }
     run = Run.open(training.folder, "warm_start", config, fresh=training.resume == "never")
     converge = constants.imitation_steps > constants.steps
@@ -94,7 +99,6 @@ def warm_start(
     return {
         "recipe": training.recipe,
         "model": recipe.model,
-        "lora": recipe.lora is not None,
         WARM: str(run.result(WARM)),
         IMITATION: str(run.result(IMITATION)) if converge else None,
     }
@@ -109,14 +113,26 @@ def train_policy(
     reader_config: ReaderConfig,
 ) -> dict[str, Any]:
     """Trains one variant, from where the same configuration stopped if it did."""
+    paid_by_chunk = variant.terms.get("chunk")
+    if paid_by_chunk and paid_by_chunk.weight and not any(c.questions for e in episodes for c in e.chunks):
+        raise FinememError(
+            f"rewards.{variant.name} pays for chunk questions, and no chunk of the training streams has any. "
+            "Raise questions.per_chunk and run kedro run --pipelines=qa_generation, or choose another training.reward."
+        )
+    clock = Clock()
+    reader = wiring.reader(reader_config, clock)
     config = {
         "episodes": episodes_digest(episodes),
         "warm_start": Path(warm[WARM]).parent.name,
-        "recipe": recipe.model_dump(mode="json"),
+        "recipe": recipe.model_dump(mode="json", exclude=SPEED_ONLY | {"warm_start_learning_rate"}),
         "training": training.model_dump(mode="json", exclude=NOT_PART_OF_A_RUN),
         "variant": wiring.plain(variant),
-        "reader": reader_config.model_dump(mode="json", exclude={"cache"}),
-        "prompt": PROMPT_VERSION,
+        "reader": {
+            "reasoner": reader.reasoner.identity,
+            "retriever": reader_config.retriever.model_dump(mode="json"),
+            "k": reader.k,
+        },
+        **_made_with(recipe),
     }
     run = Run.open(training.folder, training.reward, config, fresh=training.resume == "never")
     done = run.result(result_name(training.steps))
@@ -124,19 +140,20 @@ def train_policy(
         log.info("%s: trained already with the same configuration and data, reused", done)
         retell(run)
     else:
-        _train(episodes, Path(warm[WARM]), training, recipe, variant, reader_config, run)
+        manager_prompter = wiring.prompter(recipe, reader_config, clock)
+        _train(episodes, Path(warm[WARM]), training, recipe, variant, reader, manager_prompter, clock, run)
     return {
         "variant": training.reward,
         "recipe": training.recipe,
+        "recipe_settings": recipe.model_dump(mode="json"),
+        "warm_start": warm[WARM],
         "model": recipe.model,
-        "lora": recipe.lora is not None,
         "seed": training.seed,
         "steps": training.steps,
         "folder": str(run.folder),
         "adapter": str(done),
         "metrics_file": str(run.metrics_file),
         "rollouts_folder": str(run.rollouts_folder),
-        "data": config["episodes"],
     }
 
 
@@ -146,7 +163,9 @@ def _train(
     training: TrainingConfig,
     recipe: Recipe,
     variant: Variant,
-    reader_config: ReaderConfig,
+    reader: Reader,
+    prompter: Prompter,
+    clock: Clock,
     run: Run,
 ) -> None:
     settings = Settings(
@@ -171,17 +190,16 @@ def _train(
     tokenizer = load_tokenizer(recipe.model)
     model = load_trainable(recipe.model, start, lora(recipe), full_precision=True)
     twin = PlayingCopy(recipe.model, recipe.precision)
-    clock = Clock()
     manager = PolicyManager(
         twin,
-        wiring.prompter(recipe, reader_config, clock),
+        prompter,
         Sampling(max_tokens=recipe.max_completion_tokens, temperature=recipe.temperature),
     )
     with Bar(f"training with {training.reward}", training.steps) as bar:
         practice = Practice(
             episodes,
             manager,
-            wiring.reader(reader_config, clock),
+            reader,
             wiring.count_tokens(recipe.model),
             variant,
             settings,
@@ -191,6 +209,14 @@ def _train(
             on_phase=lambda update, now: bar.at(update - 1, now),
         )
         train(model, tokenizer, practice, settings, run, twin.sync)
+
+
+def _made_with(recipe: Recipe) -> dict[str, Any]:
+    return {
+        "code": fingerprint.code(),
+        "libraries": fingerprint.libraries(),
+        "base_model": fingerprint.base_model(recipe.model),
+    }
 
 
 def lora(recipe: Recipe) -> dict[str, Any] | None:
