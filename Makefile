@@ -25,7 +25,7 @@ run: setup ## train and evaluate a memory manager on this machine, about 10 minu
 	$(BIN)/kedro run
 
 test: .venv/ready ## the tests, without those that train a real model
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not gpu and not cluster and not network"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu and not cluster and not network"
 
 test-slow: setup ## the tests that train and serve real models
 	$(BIN)/python -m pytest -m slow

@@ -147,18 +147,18 @@ def test_short_texts_are_read_a_thousand_times_a_second():
         Asked(f"What is the code of locker {i}?", (f"Locker {i} has code {i}.", f"Ann {i} likes it."))
         for i in range(2000)
     ]
-    begin = time.perf_counter()
+    begin = time.process_time()
     ExtractiveReasoner().answer(asked)
-    assert time.perf_counter() - begin < 2.0
+    assert time.process_time() - begin < 2.0
 
 
 @pytest.mark.parametrize(
     "text", ["a " * 50_000, "A. " * 30_000, "." * 100_000, "a; " * 30_000, "(" * 100_000, '." ' * 30_000]
 )
 def test_long_texts_take_time_in_proportion(text: str):
-    begin = time.perf_counter()
+    begin = time.process_time()
     ask("What is a?", text)
-    assert time.perf_counter() - begin < 2.0
+    assert time.process_time() - begin < 2.0
 
 
 def test_the_identity_stays_with_the_rules():
