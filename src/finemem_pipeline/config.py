@@ -34,7 +34,7 @@ class ConfigError(FinememError):
 class Section(BaseModel):
     """Base of every section: closed and frozen."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
 
 
 def _split(value: Any) -> Any:
@@ -42,10 +42,16 @@ def _split(value: Any) -> Any:
     return [part for part in value.split("+") if part] if isinstance(value, str) else value
 
 
+def _no_truth(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(f"expected a whole number, found {value}")
+    return value
+
+
 Names = Annotated[list[str], BeforeValidator(_split)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Count = Annotated[int, Field(ge=1)]
-Whole = Annotated[int, Field(ge=0)]
+Count = Annotated[int, BeforeValidator(_no_truth), Field(ge=1)]
+Whole = Annotated[int, BeforeValidator(_no_truth), Field(ge=0)]
 
 
 class PlantedConfig(Section):
@@ -65,7 +71,7 @@ class PlantedConfig(Section):
     """Share of the questions that need two chunks."""
     questions: Count | None = None
     """Final questions of a stream at most; null asks all."""
-    seed: int = 0
+    seed: Whole = 0
 
 
 class DataConfig(Section):
@@ -346,6 +352,9 @@ def _explain(fault: Any, raw: Mapping[str, Any]) -> str:
         return unknown(
             ".".join(str(p) for p in place[:-1]) or "params", str(place[-1]), _allowed(place[:-1], raw), "parameter"
         )
+    if fault["type"] == "union_tag_invalid":
+        expected = fault["ctx"]["expected_tags"].replace("'", "").split(", ")
+        return unknown(f"{where}.kind", str(fault["ctx"]["tag"]), expected, "kind")
     if fault["type"] == "value_error":
         message = str(fault["ctx"]["error"])
         return message if not where or where.split(".")[0] in message else f"{where}: {message}"

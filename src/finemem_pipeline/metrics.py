@@ -51,8 +51,7 @@ def yes_no(prediction: str, question: Question) -> float:
 
 def token_f1(prediction: str, question: Question) -> float:
     """F1 of the normalised words, as in SQuAD's evaluation script, the best over the references."""
-    said = normalise_answer(prediction).split()
-    return max(_f1(said, normalise_answer(answer).split()) for answer in _references(question))
+    return max(_f1(prediction, answer) for answer in _references(question))
 
 
 def label_em(prediction: str, question: Question) -> float:
@@ -85,10 +84,12 @@ def normalise_answer(text: str) -> str:
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
 
 
-def _f1(said: list[str], wanted: list[str]) -> float:
-    """As in SQuAD 2.0: where one side has no words left, only another empty one is right."""
-    if not said or not wanted:
-        return float(said == wanted)
+def _f1(prediction: str, answer: str) -> float:
+    """Where the reference is nothing but articles and punctuation, the reply must say just that: an empty one would
+    look right otherwise."""
+    said, wanted = normalise_answer(prediction).split(), normalise_answer(answer).split()
+    if not wanted:
+        return float(prediction.strip().lower() == answer.strip().lower())
     same = sum((Counter(said) & Counter(wanted)).values())
     return 2 * same / (len(said) + len(wanted))
 

@@ -20,6 +20,13 @@ NEEDS_READER = {"train_policy", "play_held_out"}
 NEEDS_HELD_OUT = {"held_out_streams"}
 
 
+PARTS = {
+    "weights": ("*.safetensors", "pytorch_model*.bin"),
+    "tokenizer": ("tokenizer.json", "tokenizer.model", "vocab.json"),
+}
+"""What a local model needs beside its config.json."""
+
+
 class PreflightError(FinememError):
     """Something a run needs is not there."""
 
@@ -56,6 +63,9 @@ def model_is_there(model: str, where: str) -> None:
     """A local folder with a config.json, or else the id of a Hub model that is in the cache or within reach."""
     folder = Path(model)
     if (folder / "config.json").is_file():
+        lacking = [what for what, names in PARTS.items() if not any(any(folder.glob(name)) for name in names)]
+        if lacking:
+            raise PreflightError(f"{where}: {model} is only half a model, it has no {' and no '.join(lacking)} file.")
         return
     if looks_local(model):
         near = get_close_matches(folder.name, siblings(folder), n=1, cutoff=0.5)

@@ -7,6 +7,7 @@ folder the command was typed in; what is missing is told before the first node, 
 from __future__ import annotations
 
 import contextlib
+import errno
 from typing import Any
 
 import click
@@ -36,6 +37,25 @@ class FinememSession(KedroSession):
                 if click.get_current_context(silent=True) is None:
                     raise
                 raise click.ClickException(str(error)) from error
+            except Exception as error:
+                fault = _storage_fault(error)
+                if fault is None or click.get_current_context(silent=True) is None:
+                    raise
+                raise click.ClickException(fault) from error
+
+
+def _storage_fault(error: BaseException | None) -> str | None:
+    """What to tell the user where a disk is full or may not be written; None for any other error."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _STORAGE:
+            return f"{error.filename or 'a file'}: {error.strerror}. What was finished before is kept; run again then."
+        if "No space left on device" in str(error):  # libraries that write by themselves raise plain exceptions
+            return "No space left on device. What was finished before is kept: free some space and run again."
+        error = error.__cause__ or error.__context__
+    return None
+
+
+_STORAGE = {errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT}
 
 
 class ResultHook:

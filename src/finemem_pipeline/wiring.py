@@ -145,7 +145,7 @@ def plain(variant: Variant) -> dict[str, Any]:
     return {"name": variant.name, "terms": {name: asdict(term) for name, term in variant.terms.items()}}
 
 
-def provenance(summary: dict[str, Any], inputs: dict[str, Any], held_out: dict[str, Any] | None) -> dict[str, str]:
+def provenance(summary: dict[str, Any], inputs: dict[str, Any], held_out: dict[str, Any]) -> dict[str, str]:
     """What was run, for the head of a report."""
     return {
         "reward variant": summary["variant"],

@@ -181,3 +181,15 @@ def test_a_megabyte_of_junk_takes_linear_time(unit: str):
     small, large = min(seconds(125_000) for _ in range(3)), seconds(1_000_000)
     assert large < 5.0
     assert large < 8 * 3 * small + 0.1  # quadratic time would be 64 times as long
+
+
+def test_an_id_of_a_million_zeros_is_read_in_linear_time():
+    text = '[{"op": "DELETE", "id": "m' + "0" * 1_000_000 + 'x"}]'
+    started = time.process_time()
+    parse_operations(text)
+    assert time.process_time() - started < 5
+
+
+def test_leading_zeros_do_not_make_another_id():
+    assert parse_operations('[{"op": "DELETE", "id": "m007"}]').operations == (Delete("m7"),)
+    assert parse_operations('[{"op": "DELETE", "id": "m0"}]').operations == (Delete("m0"),)

@@ -174,7 +174,8 @@ def _one_of(known: Collection[str], what: str) -> AfterValidator:
     def check(name: str) -> str:
         if name not in known:
             listed = ", ".join(sorted(known))
-            reason = f"'{name}' is not a known {what}.{_guess(name, known)} Known: {listed}."
+            shown = name.encode("utf-8", "backslashreplace").decode()
+            reason = f"'{shown}' is not a known {what}.{_guess(shown, known)} Known: {listed}."
             raise PydanticCustomError("unknown", "{reason}", {"reason": reason})
         return name
 

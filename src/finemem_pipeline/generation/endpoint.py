@@ -70,16 +70,17 @@ class EndpointGenerator:
         if not conversations:
             return []
         given_up = threading.Event()  # one request that fails for good stops the others' waits
-        with ThreadPoolExecutor(min(self.concurrency, len(conversations))) as pool:
-            requests = [pool.submit(self._persist, one, sampling, given_up) for one in conversations]
-            try:
-                done, _ = wait(requests, return_when=FIRST_EXCEPTION)
-                failed = next((request for request in done if request.exception() is not None), None)
-                return [request.result() for request in (requests if failed is None else [failed])]
-            except BaseException:
-                given_up.set()
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        pool = ThreadPoolExecutor(min(self.concurrency, len(conversations)))
+        requests = [pool.submit(self._persist, one, sampling, given_up) for one in conversations]
+        try:
+            done, _ = wait(requests, return_when=FIRST_EXCEPTION)
+            failed = next((request for request in done if request.exception() is not None), None)
+            return [request.result() for request in (requests if failed is None else [failed])]
+        except BaseException:
+            given_up.set()
+            raise
+        finally:  # requests that hang are left to their timeout: nobody waits for them
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def check(self, timeout: float = 3.0) -> None:
         """Raises GeneratorError within a few seconds if the server is not there, or refuses the key or the model."""

@@ -43,7 +43,7 @@ _CLOSING_BRACE = re.compile(rf"\}}|{_END_THOUGHT}")
 
 _WRONG = object()  # a value that no field of an operation may have
 _SHOWN = 200  # characters of a malformed fragment that are kept
-_ID = re.compile(r"[mM]?0*([0-9]+)")
+_ID = re.compile(r"[mM]?([0-9]++)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +280,7 @@ def _item_id(value: object) -> str | None:
     if not isinstance(value, str) or not value.strip():
         return None
     number = _ID.fullmatch(value.strip())
-    return f"m{number[1]}" if number else value.strip()
+    return f"m{number[1].lstrip('0') or '0'}" if number else value.strip()
 
 
 def _fragment(reason: str, text: str) -> str:

@@ -9,14 +9,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import logging
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from finemem_pipeline.errors import FinememError
+
+log = logging.getLogger(__name__)
 
 COMPLETE = "complete"  # written last into a checkpoint: without it the checkpoint is half-written and ignored
 
@@ -45,11 +52,24 @@ class Run:
     def open(cls, root: Path, kind: str, config: Mapping[str, Any], *, fresh: bool = False) -> Run:
         """The run of that configuration; `fresh` throws away what an earlier one left."""
         run = cls(root / f"{kind}-{digest(config)}")
-        if fresh and run.folder.exists():
-            shutil.rmtree(run.folder)
+        if fresh:
+            remove(run.folder)
         run.folder.mkdir(parents=True, exist_ok=True)
         write_json(run.folder / "config.json", config)
         return run
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keeps a second process out of the folder. Raises FinememError if another one is at work in it."""
+        with self.folder.with_name(f".{self.folder.name}.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go of it when the process ends
+            except OSError as error:
+                raise FinememError(
+                    f"{self.folder}: another process is training this very configuration. Wait for it, or change "
+                    "training.seed or training.folder."
+                ) from error
+            yield
 
     @property
     def metrics_file(self) -> Path:
@@ -70,13 +90,11 @@ class Run:
     def keep(self, name: str, save: Callable[[Path], None]) -> Path:
         """Lets `save` fill a folder beside, then renames it into place."""
         part = self.folder / f".{name}.part"
-        if part.exists():
-            shutil.rmtree(part)
+        remove(part)
         part.mkdir(parents=True)
         save(part)
         place = self.result(name)
-        if place.exists():
-            shutil.rmtree(place)
+        remove(place)
         os.replace(part, place)
         return place
 
@@ -96,22 +114,33 @@ class Run:
                 path.unlink()
         for path in self.checkpoints_folder.glob("checkpoint-*"):
             if step_of(path) > step:
-                shutil.rmtree(path)
+                remove(path)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The rows written so far; a last line cut off by a kill is left out."""
+        """The rows written so far, up to the first that is damaged (a kill or a full disk cuts off the last one)."""
         if not self.metrics_file.is_file():
             return []
         rows = []
-        for line in self.metrics_file.read_text(encoding="utf-8").splitlines(keepends=True):
-            if line.endswith("\n"):
+        for line in self.metrics_file.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
                 rows.append(json.loads(line))
+            except ValueError:
+                log.warning("%s: row %d is damaged, it and what follows are left out", self.metrics_file, len(rows) + 1)
+                break
         return rows
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         self.metrics_file.parent.mkdir(parents=True, exist_ok=True)
         with self.metrics_file.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(row) + "\n")
+
+
+def remove(folder: Path) -> None:
+    """Deletes a folder under another name, so that a kill half-way leaves no half of it where it stood."""
+    if folder.exists():
+        doomed = folder.with_name(f".{folder.name}.{os.getpid()}.removed")
+        os.replace(folder, doomed)
+        shutil.rmtree(doomed)
 
 
 def step_of(checkpoint: Path) -> int:

@@ -43,9 +43,11 @@ from finemem_pipeline.training.schedule import episode_order, longest, question_
 from finemem_pipeline.training.step_grpo import Layout, StepGRPOTrainer, schedule_dataset
 
 
-def retell(run: Run) -> None:
+def retell(run: Run, steps: int) -> None:
     """Reports the metrics of updates done earlier, so that whoever records this run has the whole curve."""
     for row in run.metrics():
+        if row["step"] > steps:
+            break  # the run went on from there once
         progress.report(
             row["step"], {name: value for name, value in row.items() if name != "step" and value is not None}
         )
@@ -235,7 +237,7 @@ def train(
             "Ask for at least as many steps, or start anew with training.resume=never."
         )
     run.forget_after(step_of(checkpoint) if checkpoint is not None else 0)
-    retell(run)
+    retell(run, settings.steps)
     order = episode_order(len(practice.episodes), settings.steps * settings.episodes_per_step, settings.seed)
     arguments = GRPOConfig(
         output_dir=str(run.checkpoints_folder),

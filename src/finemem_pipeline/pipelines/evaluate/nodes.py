@@ -37,10 +37,13 @@ def held_out_streams(
     training_summary: dict[str, Any],
     evaluation: EvaluationConfig,
     data: DataConfig,
-) -> tuple[list[Episode], dict[str, Any] | None]:
-    """The test streams; or those of evaluation.path, cut as the training streams were, checked and recorded."""
+) -> tuple[list[Episode], dict[str, Any]]:
+    """The test streams; or those of evaluation.path, cut as the training streams were, checked and recorded.
+
+    The record is empty for the test streams: they are part of what `data` recorded. (Kedro saves no None.)
+    """
     if evaluation.path is None:
-        return limited(test, evaluation.limit), None
+        return limited(test, evaluation.limit), {}
     cut = wiring.chunk_cutter(data, Recipe(**training_summary["recipe_settings"]))
     own = [cut(episode) for episode in BENCHMARKS[evaluation.source](evaluation.path, "test")]
     sets = {"train": train, "held_out": own}
@@ -88,12 +91,13 @@ def write_report_page(
     table: dict[str, Any],
     rollouts: list[dict[str, Any]],
     episodes: list[Episode],
-    held_out_record: dict[str, Any] | None,
+    held_out_record: dict[str, Any],
     training_summary: dict[str, Any],
     input_record: dict[str, Any],
 ) -> str:
     """The report as one HTML page; returns its path."""
-    curves = Run(Path(training_summary["folder"])).metrics()
+    rows = Run(Path(training_summary["folder"])).metrics()
+    curves = [row for row in rows if row["step"] <= training_summary["steps"]]
     context = {
         "title": f"{training_summary['variant']} on {input_record['name']}",
         "run": wiring.provenance(training_summary, input_record, held_out_record),

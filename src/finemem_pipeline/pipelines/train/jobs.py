@@ -75,7 +75,7 @@ def warm_start(
             raise FinememError("the warm start needs training and dev streams to take demonstrations from")
         set_seed(training.seed)  # a fresh adapter is drawn at random
         model = load_trainable(recipe.model, None, lora(recipe), full_precision=True)
-        with Bar("imitating the teacher", rows // constants.batch) as bar:
+        with run.alone(), Bar("imitating the teacher", rows // constants.batch) as bar:
             imitate(
                 model,
                 tokenizer,
@@ -138,7 +138,7 @@ def train_policy(
     done = run.result(result_name(training.steps))
     if done.exists():
         log.info("%s: trained already with the same configuration and data, reused", done)
-        retell(run)
+        retell(run, training.steps)
     else:
         manager_prompter = wiring.prompter(recipe, reader_config, clock)
         _train(episodes, Path(warm[WARM]), training, recipe, variant, reader, manager_prompter, clock, run)
@@ -195,7 +195,7 @@ def _train(
         prompter,
         Sampling(max_tokens=recipe.max_completion_tokens, temperature=recipe.temperature),
     )
-    with Bar(f"training with {training.reward}", training.steps) as bar:
+    with run.alone(), Bar(f"training with {training.reward}", training.steps) as bar:
         practice = Practice(
             episodes,
             manager,
