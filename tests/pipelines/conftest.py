@@ -1,0 +1,121 @@
+"""Whole runs in a project of their own, one after the other in one process: importing torch and trl is what costs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from finemem_pipeline.benchmarks.planted import PlantedSpec, generate
+from finemem_pipeline.benchmarks.realbench import write_episodes
+
+Files = dict[str, int]
+"""Path under data/ -> time of its last change, in nanoseconds."""
+
+RUN = """
+import json, sys
+from pathlib import Path
+from click.testing import CliRunner
+from kedro.framework.cli.utils import find_run_command
+from kedro.framework.startup import bootstrap_project
+
+bootstrap_project(Path.cwd())
+for name, options in json.loads(sys.argv[1]).items():
+    done = CliRunner().invoke(find_run_command("finemem_pipeline"), ["--env=test", *options])
+    files = {str(path): path.stat().st_mtime_ns for path in Path("data").rglob("*") if path.is_file()}
+    outcome = {"code": done.exit_code, "output": done.output, "error": repr(done.exception), "files": files}
+    Path(f"{name}.json").write_text(json.dumps(outcome))
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left behind."""
+
+    code: int
+    output: str
+    error: str
+    files: Files
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project, and the outcomes of the commands that were run in it."""
+
+    folder: Path
+    outcomes: dict[str, Outcome]
+
+    def json(self, path: str):
+        return json.loads((self.folder / path).read_text("utf-8"))
+
+    def lines(self, path: str | Path) -> list[dict]:
+        return [json.loads(line) for line in (self.folder / path).read_text("utf-8").splitlines()]
+
+
+def make_project(folder: Path, source: Path, model: Path) -> None:
+    """The parts of the checkout that a run needs, the small model in its place, and streams in the realbench schema."""
+    shutil.copytree(source / "conf", folder / "conf", ignore=shutil.ignore_patterns("local"))
+    (folder / "conf" / "local").mkdir()
+    shutil.copy(source / "pyproject.toml", folder)
+    (folder / "src").mkdir()
+    shutil.copytree(model, folder / "data" / "06_models" / "base" / "tiny")
+    streams = list(generate(PlantedSpec(train=12, chunks=2, seed=7), "train"))
+    streams = [replace(stream, source=("squad", "mquake")[n % 2]) for n, stream in enumerate(streams)]
+    write_episodes(folder / "streams" / "train.jsonl", streams[:4])
+    write_episodes(folder / "streams" / "dev.jsonl.gz", streams[4:6])
+    write_episodes(folder / "streams" / "test.jsonl", streams[6:8])
+    write_episodes(folder / "more.jsonl", streams[8:11])
+    write_episodes(folder / "all.jsonl.gz", streams)
+
+
+def run_all(folder: Path, commands: dict[str, Sequence[str]]) -> dict[str, Outcome]:
+    """Every command's outcome, by name."""
+    told = subprocess.run(
+        [sys.executable, "-c", RUN, json.dumps(commands)],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert told.returncode == 0, told.stderr[-4000:]
+    return {name: Outcome(**json.loads((folder / f"{name}.json").read_text())) for name in commands}
+
+
+@pytest.fixture
+def fresh_project(project: Path, tiny_model: Path, tmp_path: Path) -> Project:
+    """A project in which nothing has been run."""
+    make_project(tmp_path, project, tiny_model)
+    return Project(tmp_path, {})
+
+
+REALBENCH = "data.source=realbench,data.path=streams"
+
+
+@pytest.fixture(scope="session")
+def ran(project: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The default pipeline twice, `evaluate` alone, and the other ways to name streams."""
+    folder = tmp_path_factory.mktemp("project")
+    make_project(folder, project, tiny_model)
+    commands = {
+        "first": [],
+        "again": [],
+        "evaluated": ["--pipelines=evaluate", "--params=evaluation.managers=trained+raw_chunks"],
+        "realbench": [
+            f"--params={REALBENCH},training.recipe=tiny_all_weights,training.steps=1,"
+            "training.warm_start.imitation_steps=0,evaluation.limit=2"
+        ],
+        "own_file": [
+            "--pipelines=evaluate",
+            f"--params={REALBENCH},evaluation.path=more.jsonl,evaluation.managers=raw_chunks+no_memory",
+        ],
+        "one_file": ["--pipelines=data", "--params=data.source=realbench,data.path=all.jsonl.gz"],
+    }
+    return Project(folder, run_all(folder, commands))

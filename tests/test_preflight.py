@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from finemem_pipeline.benchmarks.realbench import write_episodes
+from finemem_pipeline.config import parse_parameters
+from finemem_pipeline.episodes import Chunk, Episode
+from finemem_pipeline.errors import DataError
+from finemem_pipeline.generation import GeneratorError
+from finemem_pipeline.preflight import PreflightError, check, looks_local, model_is_there
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    folder = tmp_path / "models" / "smollm2-135m"
+    folder.mkdir(parents=True)
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        (folder / name).write_text("{}")
+    return folder
+
+
+def parameters(model: Path | str = "nowhere/at/all", **sections):
+    raw = {
+        "data": {}, "questions": {}, "reader": {}, "evaluation": {},
+        "rewards": {"fine_mem": {"format": {"weight": 1.0}}},
+        "recipes": {"small": {"model": str(model), "learning_rate": 1e-3}},
+        "training": {"recipe": "small"},
+    }  # fmt: skip
+    return parse_parameters(raw | sections)
+
+
+@pytest.mark.parametrize(
+    ("name", "local"),
+    [
+        ("Qwen/Qwen3-4B", False),
+        ("data/06_models/base/smollm2", True),
+        ("./Qwen/Qwen3-4B", True),
+        ("/models/qwen", True),
+        ("~/qwen", True),
+        ("smollm2", True),
+    ],
+)
+def test_owner_and_name_are_an_id_anything_else_is_a_path(name, local):
+    assert looks_local(name) is local
+
+
+def test_a_folder_with_config_weights_and_tokenizer_is_a_model(model):
+    model_is_there(str(model), "recipes.small.model")
+
+
+@pytest.mark.parametrize(("lost", "lacking"), [("model.safetensors", "weights"), ("tokenizer.json", "tokenizer")])
+def test_half_a_model_is_told_with_what_it_lacks(model, lost, lacking):
+    (model / lost).unlink()
+    with pytest.raises(PreflightError, match=f"is only half a model, it has no {lacking} file"):
+        model_is_there(str(model), "recipes.small.model")
+
+
+def test_a_folder_that_is_not_there_is_told_with_the_nearest_one(model):
+    with pytest.raises(PreflightError) as told:
+        model_is_there(str(model.parent / "smolm2-135m"), "recipes.small.model")
+    assert str(told.value).startswith(f"recipes.small.model: there is no model at {model.parent / 'smolm2-135m'}.")
+    assert f"Did you mean {model}?" in str(told.value)
+    assert "make setup" in str(told.value)
+
+
+def test_a_folder_without_a_config_is_no_model(tmp_path):
+    with pytest.raises(PreflightError, match="there is no model at"):
+        model_is_there(str(tmp_path), "recipes.small.model")
+
+
+def test_an_id_that_cannot_be_looked_up_says_so():
+    with pytest.raises(PreflightError, match=r"nobody/nothing is not in the local cache and the .* cannot be asked"):
+        model_is_there("nobody/nothing", "reader.reasoner.model")
+
+
+@pytest.mark.parametrize("node", ["warm_start_policy", "train_policy", "play_held_out"])
+def test_nodes_that_play_a_policy_need_its_model(node, model):
+    with pytest.raises(PreflightError, match=r"recipes\.small\.model: there is no model"):
+        check(parameters(), {node})
+    check(parameters(model), {node})
+
+
+def test_nodes_that_do_not_need_a_model_run_without():
+    check(parameters(), {"read_streams", "check_sets", "write_chunk_questions", "compare_managers"})
+
+
+def test_cutting_chunks_needs_the_tokenizer_of_the_model():
+    with pytest.raises(PreflightError, match=r"recipes\.small\.model: there is no model"):
+        check(parameters(data={"max_chunk_tokens": 100}), {"read_streams"})
+
+
+def test_streams_are_looked_for_only_where_they_are_read(tmp_path):
+    data = {"source": "realbench", "path": str(tmp_path / "gone")}
+    with pytest.raises(DataError, match="no such file or folder"):
+        check(parameters(data=data), {"read_streams"})
+    check(parameters(data=data), {"write_chunk_questions"})
+
+
+def test_the_file_of_an_evaluation_is_checked_row_by_row_before_anything_is_played(tmp_path):
+    data = {"source": "realbench", "path": str(tmp_path)}
+    write_episodes(tmp_path / "own.jsonl", [Episode("s", "made", "AR", (Chunk(0, "text"),), ())])
+    check(parameters(data=data, evaluation={"path": str(tmp_path / "own.jsonl")}), {"held_out_streams"})
+    (tmp_path / "own.jsonl").write_text("{}\n")
+    with pytest.raises(DataError, match=r"own\.jsonl:1: instance_id: is missing"):
+        check(parameters(data=data, evaluation={"path": str(tmp_path / "own.jsonl")}), {"held_out_streams"})
+
+
+@pytest.fixture
+def silent():
+    """The configuration of a server at a port where nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield {"kind": "endpoint", "base_url": f"http://127.0.0.1:{taken.getsockname()[1]}/v1", "model": "m"}
+
+
+@pytest.mark.parametrize(
+    ("section", "role", "node"),
+    [
+        ("questions", "writer", "write_chunk_questions"),
+        ("questions", "verifier", "write_chunk_questions"),
+        ("reader", "reasoner", "play_held_out"),
+    ],
+)
+def test_a_server_that_does_not_answer_is_found_out(section, role, node, silent, model):
+    found = parameters(model, **{section: {role: silent}})
+    with pytest.raises(GeneratorError, match=silent["base_url"]):
+        check(found, {node})
+    check(found, {"compare_managers"})
+
+
+@pytest.mark.parametrize(
+    ("section", "role", "node"),
+    [("questions", "writer", "write_chunk_questions"), ("reader", "reasoner", "train_policy")],
+)
+def test_a_local_model_behind_a_reader_or_writer_is_looked_for(section, role, node, model):
+    config = {"kind": "transformers", "model": str(model.parent / "other")}
+    with pytest.raises(PreflightError, match=rf"{section}\.{role}\.model: there is no model"):
+        check(parameters(model, **{section: {role: config}}), {node})

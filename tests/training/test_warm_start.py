@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from finemem_pipeline.benchmarks.planted import PlantedSpec, generate
+from finemem_pipeline.manager.policy import Prompter
+from finemem_pipeline.manager.teacher import Teacher
+from finemem_pipeline.memory import parse_operations
+from finemem_pipeline.retrieval import BM25
+from finemem_pipeline.training.policy import finished_policy, load_tokenizer, load_trainable
+from finemem_pipeline.training.runs import Run
+from finemem_pipeline.training.warm_start import WarmStart, demonstrations, imitate
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
+
+SETTINGS = WarmStart(
+    steps=2,
+    batch=4,
+    micro_batch=4,
+    imitation_steps=6,
+    patience=2,
+    check_every=2,
+    learning_rate=0.01,
+    bf16=False,
+    seed=0,
+)
+LORA = {"r": 4, "alpha": 8, "dropout": 0.0, "layers": None}
+PROMPTER = Prompter(BM25(), lambda text: len(text.split()), 100)
+
+
+def shown(split: str, most: int):
+    return demonstrations(list(generate(PlantedSpec(train=8, dev=2), split)), Teacher(), PROMPTER, most)
+
+
+def test_a_demonstration_is_what_the_policy_would_see_and_what_the_teacher_does_then():
+    episode = next(generate(PlantedSpec(), "train"))
+    first, second, *_ = demonstrations([episode], Teacher(), PROMPTER, 9)
+    assert [message["role"] for message in first["prompt"]] == ["system", "user"]
+    assert episode.chunks[0].text in first["prompt"][1]["content"]
+    assert first["prompt"][1]["content"].endswith("(empty)")
+    [reply] = first["completion"]
+    assert reply["role"] == "assistant"
+    written = [operation.text for operation in parse_operations(reply["content"]).operations]
+    memory = second["prompt"][1]["content"].partition("Memory:\n")[2]
+    assert memory == "\n".join(f"m{n + 1}: {text}" for n, text in enumerate(written))
+
+
+def test_demonstrations_stop_at_the_number_asked_for():
+    assert len(shown("train", 7)) == 7
+    assert len(shown("train", 1000)) == 8 * 3
+
+
+@pytest.mark.parametrize("lora", [LORA, None], ids=["adapter", "all weights"])
+def test_one_run_gives_the_warm_start_and_the_imitation_and_the_loss_falls(tiny_model, tmp_path, lora):
+    run, steps = Run.open(tmp_path, "warm_start", {}), []
+    warm, imitation = imitate(
+        load_trainable(str(tiny_model), None, lora, full_precision=True),
+        load_tokenizer(str(tiny_model)),
+        shown("train", 24),
+        shown("dev", 4),
+        replace(SETTINGS, learning_rate=0.01 if lora else 0.002),
+        run,
+        lambda step, most: steps.append((step, most)),
+    )
+    assert (warm, imitation) == (run.result("warm"), run.result("imitation"))
+    assert steps == [(step, 6) for step in range(1, 7)]
+    weights = "adapter_model.safetensors" if lora else "model.safetensors"
+    assert (warm / weights).read_bytes() != (imitation / weights).read_bytes()
+    losses = {
+        name: eval_loss(tiny_model, folder, lora)
+        for name, folder in {"untrained": None, "warm": warm, "imitation": imitation}.items()
+    }
+    assert losses["imitation"] < losses["warm"] < losses["untrained"]
+
+
+def eval_loss(tiny_model, folder, lora) -> float:
+    """Mean loss of the demonstrated replies, given their prompts."""
+    import torch
+
+    policy = finished_policy(str(tiny_model), folder, "fp32", adapter=lora is not None)
+    losses = []
+    for row in shown("dev", 4):
+        prompt = policy.tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, tokenize=False)
+        start = policy.tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        said = policy.tokenizer(row["completion"][0]["content"], add_special_tokens=False)["input_ids"]
+        ids = torch.tensor([start + said])
+        labels = torch.tensor([[-100] * len(start) + said])
+        with torch.no_grad():
+            losses.append(policy.model(ids, labels=labels).loss.item())
+    return sum(losses) / len(losses)
+
+
+def test_without_imitation_only_the_warm_start_is_made(tiny_model, tmp_path):
+    run = Run.open(tmp_path, "warm_start", {})
+    warm, imitation = imitate(
+        load_trainable(str(tiny_model), None, LORA, full_precision=True),
+        load_tokenizer(str(tiny_model)),
+        shown("train", 4),
+        [],
+        replace(SETTINGS, steps=1, imitation_steps=0),
+        run,
+        lambda step, most: None,
+    )
+    assert (warm / "adapter_config.json").is_file()
+    assert imitation is None
+
+
+def test_no_steps_at_all_hand_over_the_base_model_as_it_came(tiny_model, tmp_path):
+    run = Run.open(tmp_path, "warm_start", {})
+    warm, _ = imitate(
+        load_trainable(str(tiny_model), None, None, full_precision=True),
+        load_tokenizer(str(tiny_model)),
+        shown("train", 4),
+        [],
+        replace(SETTINGS, steps=0, imitation_steps=0),
+        run,
+        lambda step, most: None,
+    )
+    assert eval_loss(tiny_model, warm, None) == eval_loss(tiny_model, None, None)
