@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+
 import torch
 
 
 def device() -> str:
     """The accelerator, or the CPU."""
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def keep_freed_memory() -> None:
+    """Lets the C library keep what tensors free, where that can be asked of it (glibc).
+
+    By default it hands large blocks back to the system and faults them in again, page by page, for the next tensor:
+    on a CPU a third of the time of an update.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(_M_MMAP_MAX, 0)
+        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of malloc.h
 
 
 def trains_in_bf16(precision: str) -> bool:

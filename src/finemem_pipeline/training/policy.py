@@ -20,9 +20,10 @@ from finemem_pipeline.generation import Conversation, Sampling
 from finemem_pipeline.generation.local import complete
 from finemem_pipeline.rollouts import Completion
 from finemem_pipeline.training import quieten
-from finemem_pipeline.training.hardware import decodes_in_bf16, device
+from finemem_pipeline.training.hardware import decodes_in_bf16, device, keep_freed_memory
 
 quieten()
+keep_freed_memory()
 
 TEMPLATE_ARGUMENTS = {"enable_thinking": False}
 """For chat templates that know it (Qwen3): the manager replies at once. Others ignore it."""
