@@ -75,6 +75,6 @@ def test_any_text_can_be_read_and_labels_are_numbers(text: str):
 
 @pytest.mark.parametrize("piece", ["class ", "a -> ", "= ", "( ", "1", " ", "-", "Query: a ", "class:::"])
 def test_reading_takes_time_in_proportion_to_the_text(piece: str):
-    begin = time.perf_counter()
+    begin = time.process_time()  # a quadratic pattern takes minutes
     labelled_examples(piece * (100_000 // len(piece)))
-    assert time.perf_counter() - begin < 1.0
+    assert time.process_time() - begin < 5.0

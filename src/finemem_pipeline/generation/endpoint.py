@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from finemem_pipeline.errors import unknown
 from finemem_pipeline.generation import Conversation, GeneratorError, Sampling
@@ -27,8 +27,8 @@ class EndpointGenerator:
     """Sends conversations to a server, at most `concurrency` at a time, and asks again when it stumbles.
 
     Asked again, after a wait that doubles and is jittered: 5xx, 429 (after what Retry-After says, at most
-    `longest_wait` seconds), no byte for `timeout` seconds, a dropped connection, a reply without a text. Any other
-    refusal (key, model, request) fails at once, and so does the whole batch when `attempts` are used up, with a
+    `longest_wait` seconds), no whole reply within `timeout` seconds, a dropped connection, a reply without a text. Any
+    other refusal (key, model, request) fails at once, and so does the whole batch when `attempts` are used up, with a
     GeneratorError that names server, model and what happened last. A failure is never an empty completion.
 
     `extra_body` goes into every request, e.g. {"chat_template_kwargs": {"enable_thinking": False}} for Qwen3 on vLLM.
@@ -52,7 +52,7 @@ class EndpointGenerator:
             raise GeneratorError(f"the server's address must begin with http:// or https://, found '{base_url}'")
         self.base_url = base_url.rstrip("/")
         self.model = model
-        self.timeout = timeout
+        self.timeout = float(timeout)
         self.concurrency = concurrency
         self.attempts = attempts
         self.first_wait = first_wait
@@ -142,6 +142,8 @@ class EndpointGenerator:
             raise self._failure(error) from error
 
     def _ask(self, client: OpenAI, conversation: Conversation, sampling: Sampling) -> Completion:
+        import openai
+
         request: dict[str, Any] = {
             "model": self.model,
             "messages": list(conversation),
@@ -152,7 +154,14 @@ class EndpointGenerator:
         }
         if sampling.seed is not None:
             request["seed"] = sampling.seed
-        return _completion(client.chat.completions.with_raw_response.create(**request).text)
+        body = bytearray()
+        deadline = time.monotonic() + cast(float, client.timeout)
+        with client.chat.completions.with_streaming_response.create(**request) as response:
+            for piece in response.iter_bytes():  # the client's own timeout counts silence, not a reply that drips
+                body += piece
+                if time.monotonic() > deadline:
+                    raise openai.APITimeoutError(response.http_request)
+        return _completion(body.decode(errors="replace"))
 
     def _failure(self, error: BaseException | None, attempts: int = 1) -> GeneratorError:
         import openai
