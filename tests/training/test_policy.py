@@ -33,7 +33,7 @@ def logits(model) -> torch.Tensor:
 
 @pytest.fixture
 def adapted(tiny_model):
-    return shaken(load_trainable(str(tiny_model), None, LORA, full_precision=True))
+    return shaken(load_trainable(str(tiny_model), None, LORA))
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_it_leaves_the_trained_model_alone(adapted, twin):
 
 
 def test_it_follows_a_policy_trained_in_all_its_weights(tiny_model, twin):
-    trained = shaken(load_trainable(str(tiny_model), None, None, full_precision=True))
+    trained = shaken(load_trainable(str(tiny_model), None, None))
     twin.sync(trained)
     assert torch.equal(logits(twin.model), logits(trained))
 
@@ -73,13 +73,11 @@ def test_only_the_adapter_is_trained_where_there_is_one(adapted, tiny_model):
     names = [name for name, weight in adapted.named_parameters() if weight.requires_grad]
     assert names
     assert all("lora_" in name for name in names)
-    assert all(
-        weight.requires_grad for weight in load_trainable(str(tiny_model), None, None, full_precision=True).parameters()
-    )
+    assert all(weight.requires_grad for weight in load_trainable(str(tiny_model), None, None).parameters())
 
 
 def test_an_adapter_can_be_kept_to_the_last_layers(tiny_model, twin):
-    last = shaken(load_trainable(str(tiny_model), None, {**LORA, "layers": 1}, full_precision=True))
+    last = shaken(load_trainable(str(tiny_model), None, {**LORA, "layers": 1}))
     names = [name for name, weight in last.named_parameters() if weight.requires_grad]
     assert names
     assert all(".layers.1." in name for name in names)
@@ -89,21 +87,21 @@ def test_an_adapter_can_be_kept_to_the_last_layers(tiny_model, twin):
 
 def test_training_goes_on_from_a_saved_adapter(adapted, tiny_model, tmp_path):
     adapted.save_pretrained(tmp_path)
-    again = load_trainable(str(tiny_model), tmp_path, LORA, full_precision=True).eval()
+    again = load_trainable(str(tiny_model), tmp_path, LORA).eval()
     assert isinstance(again, PeftModel)
     assert any(weight.requires_grad for weight in again.parameters())
     torch.testing.assert_close(logits(again), logits(adapted))
 
 
 def test_training_goes_on_from_a_folder_of_weights(tiny_model, tmp_path):
-    trained = shaken(load_trainable(str(tiny_model), None, None, full_precision=True))
+    trained = shaken(load_trainable(str(tiny_model), None, None))
     trained.save_pretrained(tmp_path)
-    assert torch.equal(logits(load_trainable(str(tiny_model), tmp_path, None, full_precision=True)), logits(trained))
+    assert torch.equal(logits(load_trainable(str(tiny_model), tmp_path, None)), logits(trained))
 
 
 def test_a_finished_policy_is_the_base_model_an_adapter_on_it_or_a_folder_of_weights(adapted, tiny_model, tmp_path):
     adapted.save_pretrained(tmp_path / "adapter")
-    trained = shaken(load_trainable(str(tiny_model), None, None, full_precision=True))
+    trained = shaken(load_trainable(str(tiny_model), None, None))
     trained.save_pretrained(tmp_path / "weights")
     base = AutoModelForCausalLM.from_pretrained(tiny_model)
     policies = {

@@ -24,6 +24,7 @@ SETTINGS = WarmStart(
     check_every=2,
     learning_rate=0.01,
     bf16=False,
+    gradient_checkpointing=False,
     seed=0,
 )
 LORA = {"r": 4, "alpha": 8, "dropout": 0.0, "layers": None}
@@ -56,7 +57,7 @@ def test_demonstrations_stop_at_the_number_asked_for():
 def test_one_run_gives_the_warm_start_and_the_imitation_and_the_loss_falls(tiny_model, tmp_path, lora):
     run, steps = Run.open(tmp_path, "warm_start", {}), []
     warm, imitation = imitate(
-        load_trainable(str(tiny_model), None, lora, full_precision=True),
+        load_trainable(str(tiny_model), None, lora),
         load_tokenizer(str(tiny_model)),
         shown("train", 24),
         shown("dev", 4),
@@ -95,7 +96,7 @@ def eval_loss(tiny_model, folder, lora) -> float:
 def test_without_imitation_only_the_warm_start_is_made(tiny_model, tmp_path):
     run = Run.open(tmp_path, "warm_start", {})
     warm, imitation = imitate(
-        load_trainable(str(tiny_model), None, LORA, full_precision=True),
+        load_trainable(str(tiny_model), None, LORA),
         load_tokenizer(str(tiny_model)),
         shown("train", 4),
         [],
@@ -110,7 +111,7 @@ def test_without_imitation_only_the_warm_start_is_made(tiny_model, tmp_path):
 def test_no_steps_at_all_hand_over_the_base_model_as_it_came(tiny_model, tmp_path):
     run = Run.open(tmp_path, "warm_start", {})
     warm, _ = imitate(
-        load_trainable(str(tiny_model), None, None, full_precision=True),
+        load_trainable(str(tiny_model), None, None),
         load_tokenizer(str(tiny_model)),
         shown("train", 4),
         [],

@@ -38,12 +38,13 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_trainable(
-    model: str, start: Path | None, lora: dict[str, Any] | None, *, full_precision: bool
-) -> PreTrainedModel | PeftModel:
-    """The base model with a trainable adapter, from the folder `start` or fresh; with `lora` None, all its weights."""
+def load_trainable(model: str, start: Path | None, lora: dict[str, Any] | None) -> PreTrainedModel | PeftModel:
+    """The base model in float32 with an adapter to train, from the folder `start` or fresh.
+
+    With `lora` None all its weights are trained, from `start` if there is one.
+    """
     source = str(start) if lora is None and start is not None else model
-    base = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32 if full_precision else torch.bfloat16)
+    base = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
     if lora is None:
         return base
     if start is not None:

@@ -32,7 +32,7 @@ from finemem_pipeline.manager import Observation
 from finemem_pipeline.manager.policy import Prompter
 from finemem_pipeline.manager.teacher import Teacher
 from finemem_pipeline.memory import MemoryBank, parse_operations
-from finemem_pipeline.training.hardware import device
+from finemem_pipeline.training.hardware import device, give_back_memory
 from finemem_pipeline.training.policy import TEMPLATE_ARGUMENTS
 from finemem_pipeline.training.runs import Run
 
@@ -49,6 +49,7 @@ class WarmStart:
     check_every: int
     learning_rate: float
     bf16: bool
+    gradient_checkpointing: bool
     seed: int
 
 
@@ -88,6 +89,7 @@ class _Snapshot(TrainerCallback):
         self.on_step = on_step
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        give_back_memory()
         self.on_step(state.global_step, args.max_steps)
         if state.global_step == self.step:
             self.keep()
@@ -115,7 +117,7 @@ def imitate(
     arguments = SFTConfig(
         output_dir=str(run.checkpoints_folder),
         per_device_train_batch_size=micro_batch,
-        per_device_eval_batch_size=settings.batch,
+        per_device_eval_batch_size=settings.micro_batch,
         gradient_accumulation_steps=settings.batch // micro_batch,
         learning_rate=settings.learning_rate,
         lr_scheduler_type="constant",
@@ -123,7 +125,7 @@ def imitate(
         max_length=None,
         completion_only_loss=True,
         bf16=settings.bf16,
-        gradient_checkpointing=False,
+        gradient_checkpointing=settings.gradient_checkpointing,
         use_cpu=device() == "cpu",
         seed=settings.seed,
         eval_strategy="steps" if converge else "no",
