@@ -9,7 +9,7 @@ import pytest
 from kedro.io import DataCatalog
 from kedro.io.core import DatasetError
 
-from finemem_pipeline.datasets import EpisodesDataset, JsonDataset, JsonLinesDataset, TextDataset
+from finemem_pipeline.datasets import EpisodesDataset, JsonDataset, JsonLinesDataset
 from finemem_pipeline.episodes import Chunk, Episode, Question
 
 STREAM = Episode(
@@ -25,7 +25,6 @@ STREAM = Episode(
         (EpisodesDataset, "streams.jsonl.gz", []),
         (JsonLinesDataset, "rollouts.jsonl", [{"step": 0, "text": "ß \ud800"}, {"step": 1, "score": None}]),
         (JsonDataset, "report.json", {"warnings": [], "share": 0.5}),
-        (TextDataset, "report.html", "<p>größer</p>\n"),
     ],
 )
 def test_what_is_saved_is_loaded(tmp_path: Path, kind: Any, name: str, value: object) -> None:

@@ -82,14 +82,3 @@ class JsonDataset(_FileDataset[Any, Any]):
     def save(self, data: Any) -> None:
         with beside(self._path) as part:
             part.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
-
-
-class TextDataset(_FileDataset[str, str]):
-    """One text, as it is: a report, a table."""
-
-    def load(self) -> str:
-        return self._found().read_text(encoding="utf-8")
-
-    def save(self, data: str) -> None:
-        with beside(self._path) as part:
-            part.write_text(data, encoding="utf-8")

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import ast
 import hashlib
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
 import finemem_pipeline
+from finemem_pipeline.benchmarks.realbench import dump
+from finemem_pipeline.episodes import Episode
+from finemem_pipeline.training.runs import digest
 
 ROOMS = ("memory", "credit", "rewards", "manager", "reasoning", "retrieval", "training")
-FILES = ("metrics.py", "rollouts.py", "episodes.py", "generation/local.py")
+FILES = ("metrics.py", "replay.py", "rollouts.py", "episodes.py", "generation/local.py")
 LIBRARIES = ("torch", "transformers", "trl", "peft")
 
 
@@ -23,10 +27,10 @@ def code() -> str:
     """Digest of the code that plays, answers, scores and learns. Comments and docstrings do not count."""
     root = Path(finemem_pipeline.__file__).parent
     files = sorted(file for room in ROOMS for file in (root / room).rglob("*.py")) + [root / name for name in FILES]
-    digest = hashlib.sha256()
+    read = hashlib.sha256()
     for file in files:
-        digest.update(f"{file.relative_to(root)}\n{_substance(file.read_text(encoding='utf-8'))}\n".encode())
-    return digest.hexdigest()[:12]
+        read.update(f"{file.relative_to(root)}\n{_substance(file.read_text(encoding='utf-8'))}\n".encode())
+    return read.hexdigest()[:12]
 
 
 def libraries() -> dict[str, str]:
@@ -40,6 +44,20 @@ def base_model(model: str) -> dict[str, int] | str:
     if not folder.is_dir():
         return model
     return {file.name: file.stat().st_size for file in sorted(folder.iterdir()) if file.is_file()}
+
+
+def weights(folder: Path) -> str:
+    """Digest of the files in a folder of weights."""
+    read = hashlib.sha256()
+    for file in sorted(path for path in folder.iterdir() if path.is_file()):
+        with file.open("rb") as stream:
+            read.update(f"{file.name} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+    return read.hexdigest()[:12]
+
+
+def streams(episodes: Sequence[Episode]) -> str:
+    """Digest of streams and their questions."""
+    return digest([dump(episode) for episode in episodes])
 
 
 def _substance(source: str) -> str:

@@ -10,14 +10,27 @@ from typing import Any
 
 from finemem_pipeline import wiring
 from finemem_pipeline.config import EvaluationConfig, ReaderConfig, Recipe
+from finemem_pipeline.datasets import JsonLinesDataset
 from finemem_pipeline.episodes import Episode
 from finemem_pipeline.generation import Sampling
 from finemem_pipeline.manager import Manager
 from finemem_pipeline.manager.baselines import NoMemory, RawChunks, SentenceCopier
 from finemem_pipeline.manager.play import play
 from finemem_pipeline.manager.policy import PolicyManager
+from finemem_pipeline.records import decode_rollout, encode_rollout
 from finemem_pipeline.reporting.bars import Bar
 from finemem_pipeline.rollouts import RolloutGroup
+from finemem_pipeline.training import fingerprint
+from finemem_pipeline.training.runs import digest
+
+PLAYED = Path("data/07_model_output/played")
+PLAYED_BY = {
+    "model",
+    "precision",
+    "max_completion_tokens",
+    "memory_tokens",
+}
+"""What of a recipe a greedy policy plays by."""
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +45,7 @@ def play_managers(
 ) -> dict[str, list[RolloutGroup]]:
     """One rollout of every stream by every manager asked for, in the order of evaluation.managers.
 
+    What a policy has played before is read back: decoding is greedy, so that it would only be played again.
     `imitation` is left out, and said so, where training.warm_start asked for none.
     """
     weights: dict[str, str | None] = {
@@ -45,15 +59,35 @@ def play_managers(
         "raw_chunks": RawChunks,
         "sentences": SentenceCopier,
     }
+    reader = wiring.reader(reader_config)
+    places: dict[str, JsonLinesDataset] = {}
+    conditions = {
+        "streams": fingerprint.streams(episodes),
+        "recipe": recipe.model_dump(
+            mode="json", include={"model", "precision", "max_completion_tokens", "memory_tokens"}
+        ),
+        "reader": wiring.reader_identity(reader_config, reader),
+        "batch": evaluation.batch,
+        "base_model": fingerprint.base_model(recipe.model),
+        "code": fingerprint.code(),
+        "libraries": fingerprint.libraries(),
+    }
     for name, folder in weights.items():
         if folder is not None:
             builders[name] = partial(_policy, folder, recipe, reader_config)
-    reader = wiring.reader(reader_config)
+            weight = fingerprint.weights(Path(folder)) if folder else ""
+            file = PLAYED / f"{name}-{digest(conditions, weight)}.jsonl.gz"
+            places[name] = JsonLinesDataset(filepath=str(file))
     count_tokens = wiring.count_tokens(recipe.model)
     played: dict[str, list[RolloutGroup]] = {}
     for name in evaluation.managers:
         if name not in builders:
             log.warning("%s: there is none, training.warm_start.imitation_steps asked for none", name)
+            continue
+        kept = places.get(name)
+        if kept is not None and kept.exists():
+            log.info("%s: the same weights have played the same streams before, read back", name)
+            played[name] = [RolloutGroup(each.episode_id, (each,)) for each in map(decode_rollout, kept.load())]
             continue
         manager = builders[name]()
         groups: list[RolloutGroup] = []
@@ -62,6 +96,8 @@ def play_managers(
                 batch = episodes[first : first + evaluation.batch]
                 groups += play(batch, manager, reader, count_tokens, ask_chunks=False)
                 bar.at(len(groups))
+        if kept is not None:
+            kept.save(encode_rollout(rollout) for group in groups for rollout in group.rollouts)
         played[name] = groups
     return played
 
