@@ -155,7 +155,7 @@ def test_an_unknown_name_is_told_with_its_place_and_the_nearest_one(raw, place, 
 @pytest.mark.parametrize(
     ("place", "value"),
     [
-        ("training.group_size", 1),
+        ("training.group_size", 0),
         ("training.steps", -1),
         ("training.kl", "much"),
         ("training.question_share", 0),

@@ -15,6 +15,7 @@ from finemem_pipeline.benchmarks import BENCHMARKS, realbench
 from finemem_pipeline.benchmarks.planted import PlantedSpec, generate
 from finemem_pipeline.clock import Clock
 from finemem_pipeline.config import Parameters, Recipe, parse_parameters
+from finemem_pipeline.credit import SCHEMES
 from finemem_pipeline.hooks import MlflowHook
 from finemem_pipeline.manager.play import play
 from finemem_pipeline.manager.teacher import Teacher
@@ -24,11 +25,15 @@ from finemem_pipeline.reasoning.extractive import ExtractiveReasoner
 from finemem_pipeline.reasoning.reader import Reader
 from finemem_pipeline.retrieval import BM25
 from finemem_pipeline.retrieval.timed import TimedRetriever
-from finemem_pipeline.rewards import variant
+from finemem_pipeline.rewards import score_rollout, variant
 
 PROJECT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*PROJECT.glob("*.md"), *(PROJECT / "docs").rglob("*.md")])
-NOT_SHIPPED = ("conf/local/", "src/finemem_pipeline/rewards/brevity.py")
+NOT_SHIPPED = (
+    "conf/local/",
+    "src/finemem_pipeline/rewards/brevity.py",
+    "src/finemem_pipeline/credit/best_match.py",
+)
 """What a reader may make."""
 
 
@@ -114,7 +119,10 @@ def test_json_and_yaml_examples_parse(page):
         assert isinstance(yaml.safe_load(block), dict)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=page_id)
+TUTORIAL = PROJECT / "docs/tutorials/new-scheme.md"
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page != TUTORIAL], ids=page_id)
 def test_yaml_examples_are_parameters_that_a_run_would_take(page):
     for block in blocks(page, "yaml"):
         given = yaml.safe_load(block)
@@ -122,6 +130,25 @@ def test_yaml_examples_are_parameters_that_a_run_would_take(page):
         for section, values in given.items():
             raw[section] = {**raw[section], **values}
         parse_parameters(raw)
+
+
+def test_the_tutorial_adds_a_scheme_that_keeps_the_score_and_trains(monkeypatch):
+    function, entry = blocks(TUTORIAL, "python")
+    namespace: dict = {"SCHEMES": SCHEMES}
+    monkeypatch.setitem(SCHEMES, "best_match", None)  # so that it is taken out again
+    exec(function, namespace)
+    exec(entry, namespace)
+    [given] = map(yaml.safe_load, blocks(TUTORIAL, "yaml"))
+    raw = parameters()
+    raw["rewards"] = {**raw["rewards"], **given["rewards"]}
+    chosen = parse_parameters(raw).rewards.variant("eara_best_match")
+    [episode] = generate(PlantedSpec(train=1, dev=1, test=1), "train")
+    [group] = play([episode], Teacher(), Reader(BM25(), ExtractiveReasoner()), len, siblings=2)
+    shared = SCHEMES["best_match"](group.rollouts[0])
+    scores = [answer.score for answer in group.rollouts[0].answers]
+    assert shared.sum() == pytest.approx(sum(scores) / len(scores))
+    earned = score_rollout(group.rollouts[0], chosen).terms["outcome"]
+    assert earned == pytest.approx(0.5 * shared.sum() / episode.steps + 0.5 * shared)
 
 
 def test_every_named_recipe_and_variant_of_the_readme_is_shipped_and_the_other_way_round():

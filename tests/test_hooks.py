@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -271,10 +274,26 @@ def test_a_run_that_only_evaluates_still_says_what_it_read(store, small_project)
     hook.after_context_created(context(small_project, experiment="evaluated"))
     hook.before_pipeline_run({"pipeline_names": ["evaluate"]})
     hook.after_dataset_loaded("input_record", RECORD)
+    hook.after_dataset_loaded("training_summary", {"variant": "csr_only", "recipe": "qwen3_4b", "seed": 7})
     hook.after_pipeline_run()
     run = only_run(store, "evaluated")
-    assert run.info.run_name == "evaluate-fine_mem-3"
+    assert run.info.run_name == "evaluate-csr_only-7"  # what was trained, whatever the parameters would train now
+    assert (run.data.tags["variant"], run.data.tags["recipe"], run.data.tags["seed"]) == ("csr_only", "qwen3_4b", "7")
     assert [read.dataset.name for read in run.inputs.dataset_inputs] == ["planted"]
+
+
+def test_a_locked_store_does_not_hold_up_the_start(small_project, monkeypatch, caplog):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    with contextlib.closing(sqlite3.connect(small_project / "mlflow.db")) as other:
+        other.execute("CREATE TABLE held (n INTEGER)")
+        other.execute("BEGIN EXCLUSIVE")
+        hook = MlflowHook()
+        hook.after_context_created(context(small_project, experiment="locked"))
+        begin = time.monotonic()
+        hook.before_pipeline_run({"pipeline_names": ["train"]})
+        assert time.monotonic() - begin < 30
+        hook.after_pipeline_run()
+    assert "database is locked" in caplog.text
 
 
 def test_a_malformed_data_set_does_not_stop_the_run(small_project, monkeypatch, store, caplog):

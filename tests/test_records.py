@@ -76,7 +76,12 @@ def rollouts(draw: st.DrawFn, steps: int | None = None) -> Rollout:
             )
         )
     return Rollout(
-        "e", draw(st.integers(0, 7)), tuple(records), draw(answers(bank, "q", 3)), tokens_read=7 * len(records)
+        "e",
+        draw(st.integers(0, 7)),
+        tuple(records),
+        draw(answers(bank, "q", 3)),
+        tokens_read=7 * len(records),
+        probes={"subsets": draw(answers(bank, "q", 2))},
     )
 
 

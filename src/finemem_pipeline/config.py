@@ -6,7 +6,8 @@ door: `wiring.py` turns these models into objects with ordinary arguments.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -22,9 +23,14 @@ from pydantic import (
 )
 
 from finemem_pipeline.benchmarks import BENCHMARKS
+from finemem_pipeline.benchmarks.planted import PlantedSpec
 from finemem_pipeline.benchmarks.streams import SPLITS
-from finemem_pipeline.errors import FinememError, unknown
+from finemem_pipeline.credit import ALONE, SCHEMES
+from finemem_pipeline.credit.shapley import MOST, SUBSETS
+from finemem_pipeline.errors import DataError, FinememError, unknown
 from finemem_pipeline.rewards import Variant, VariantError, variant
+from finemem_pipeline.study.families import FAMILIES
+from finemem_pipeline.study.habits import HABITS
 
 
 class ConfigError(FinememError):
@@ -69,9 +75,21 @@ class PlantedConfig(Section):
     """Share of the facts that are corrected by a later chunk."""
     two_step: Share = 0.1
     """Share of the questions that need two chunks."""
+    repeats: Share = 0.0
+    """Share of the facts that a later chunk states again."""
+    stated_in: Share = 1.0
+    """Facts stand in this first part of the chunks; the others hold distractors alone."""
     questions: Count | None = None
     """Final questions of a stream at most; null asks all."""
     seed: Whole = 0
+
+    @model_validator(mode="after")
+    def _can_be_generated(self) -> Self:
+        try:
+            PlantedSpec(**self.model_dump())
+        except DataError as error:
+            raise ValueError(re.sub("^planted", "data.planted", str(error), flags=re.MULTILINE)) from error
+        return self
 
 
 class DataConfig(Section):
@@ -214,7 +232,7 @@ class WarmStartConfig(Section):
     """Updates after which the policy is handed to reinforcement learning; 0 starts from the base model."""
     batch: Count = 8
     """Demonstrations per update."""
-    imitation_steps: Whole = 32
+    imitation_steps: Whole = 24
     """At most so many updates for the baseline that imitates the teacher to convergence; 0 leaves it out."""
     patience: Count = 2
     """It has converged when the loss on held-out demonstrations did not improve this often in a row."""
@@ -229,15 +247,17 @@ class TrainingConfig(Section):
     reward: str = "fine_mem"
     """A name in parameters_rewards.yml."""
     seed: Whole = 0
-    steps: Whole = 8
+    steps: Whole = 6
     """Optimiser updates; 0 leaves the warm-started policy as it is."""
-    group_size: Annotated[int, Field(ge=2)] = 6
-    """G, rollouts of the same stream."""
+    group_size: Count = 6
+    """G, rollouts of the same stream; 1 only with an advantage that compares with earlier updates."""
     episodes_per_step: Count = 2
     question_share: Annotated[float, Field(gt=0, le=1)] = 0.2
     """Share of the final questions drawn per episode, shared by its siblings, rounded up."""
     question_floor: Count = 4
     """At least so many are drawn, or all."""
+    retention_questions: Count = 5
+    """Older chunks' questions asked at every step, where the reward variant pays for retention."""
     epsilon: Annotated[float, Field(gt=0)] = 0.2
     """Clip range of the probability ratio."""
     kl: Annotated[float, Field(ge=0)] = 0.0
@@ -247,6 +267,15 @@ class TrainingConfig(Section):
     """auto continues from the newest complete checkpoint of the same configuration, or reuses its finished result."""
     folder: Path = Path("data/06_models")
     warm_start: WarmStartConfig = WarmStartConfig()
+
+
+def _known(names: list[str], known: Iterable[str], where: str, what: str) -> list[str]:
+    for name in names:
+        if name not in set(known):
+            raise ValueError(unknown(where, name, known, what))
+    if not names:
+        raise ValueError(f"{where} is empty. Known: {', '.join(known)}")
+    return names
 
 
 MANAGERS = ("trained", "warm_started", "untrained", "imitation", "raw_chunks", "sentences", "no_memory")
@@ -262,7 +291,7 @@ class EvaluationConfig(Section):
     managers: Names = list(MANAGERS)
     limit: Count | None = None
     """At most so many streams, spread evenly over the sources."""
-    batch: Count = 16
+    batch: Count = 24
     """Streams played at the same time."""
     resamples: Count = 2000
     seed: Whole = 0
@@ -276,11 +305,34 @@ class EvaluationConfig(Section):
 
     @model_validator(mode="after")
     def _managers_are_known(self) -> Self:
-        for name in self.managers:
-            if name not in MANAGERS:
-                raise ValueError(unknown("evaluation.managers", name, MANAGERS, "manager"))
-        if not self.managers:
-            raise ValueError(f"evaluation.managers is empty. Known: {', '.join(MANAGERS)}")
+        _known(self.managers, MANAGERS, "evaluation.managers", "manager")
+        return self
+
+
+class CreditBenchConfig(Section):
+    """How right credit is: streams of known kinds, scripted managers, causal truth."""
+
+    full: bool = False
+    """Streams of T = 5, 10, 20 and 50 instead of `steps`."""
+    families: Names = list(FAMILIES)
+    """Kinds of planted streams; with another data.source its own test streams are taken."""
+    habits: Names = list(HABITS)
+    """Scripted managers."""
+    schemes: Names = list(SCHEMES)
+    steps: Annotated[list[Count], BeforeValidator(_split), Field(min_length=1)] = [5, 10, 20]
+    """T of the planted streams."""
+    seeds: Count = 10
+    orders: Count = 8
+    """Orders of the steps that the Shapley value is sampled from."""
+    streams: Count | None = None
+    """At most so many streams of a data.source that is not planted, spread evenly over its sources."""
+    folder: Path = Path("data/07_model_output/credit_bench")
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> Self:
+        _known(self.families, FAMILIES, "credit_bench.families", "family")
+        _known(self.habits, HABITS, "credit_bench.habits", "habit")
+        _known(self.schemes, SCHEMES, "credit_bench.schemes", "scheme")
         return self
 
 
@@ -321,6 +373,25 @@ class Parameters(Section):
     recipes: RecipesConfig
     training: TrainingConfig
     evaluation: EvaluationConfig
+    credit_bench: CreditBenchConfig = CreditBenchConfig()
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        name = self.training.reward
+        if name not in self.rewards.root:
+            return self  # told by _strangers
+        chosen = self.rewards.variant(name)
+        if self.training.group_size == 1 and chosen.advantage not in ALONE:
+            raise ValueError(
+                f"training.group_size: found 1, but rewards.{name} compares siblings (advantage {chosen.advantage}). "
+                f"Take at least 2, or a variant with advantage {' or '.join(ALONE)}."
+            )
+        if SUBSETS in chosen.probes and self.reader.k > MOST:
+            raise ValueError(
+                f"reader.k: found {self.reader.k}, but rewards.{name} shares credit by shapley, which takes {MOST} at "
+                "most."
+            )
+        return self
 
 
 def parse_parameters(raw: Mapping[str, Any]) -> Parameters:

@@ -27,6 +27,7 @@ class Question:
     stale: tuple[int, ...] = ()  # chunks with a statement that a later chunk replaced
     keywords: tuple[str, ...] = ()  # for keyword_recall
     kind: str = ""  # the source's own category of question
+    until: int | None = None  # of a chunk question: the chunk whose statement replaces the answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,8 @@ class Episode:
             raise ValueError(f"episode {self.id}: chunks must be numbered 0..{len(found) - 1} in order, found {found}")
         asked = [*self.questions, *(question for chunk in self.chunks for question in chunk.questions)]
         for question in asked:
-            outside = [t for t in (*question.evidence, *question.stale) if not 0 <= t < len(self.chunks)]
+            until = () if question.until is None else (question.until,)
+            outside = [t for t in (*question.evidence, *question.stale, *until) if not 0 <= t < len(self.chunks)]
             if outside:
                 raise ValueError(
                     f"episode {self.id}: question {question.id} points to chunk {outside[0]}, "

@@ -6,7 +6,8 @@ The hook listens to progress.report for the metrics of training, and to these da
 - `data_checks`: {"docs": path of the first page of the Data Docs}
 - `training_summary`: {"variant", "recipe", "seed", "folder", "adapter", "metrics_file", "rollouts_folder", "steps"}
 - `evaluation_table`: the document of evaluation.evaluate_table
-- `report_path`: the file of the report
+- `credit_summary`: {"fidelity": the document of study.summarise}
+- `report_path`, `credit_report_path`: the file of the report
 
 MLflow is imported when a run starts, so that `kedro registry list` does not pay for it. A store that fails costs
 nothing but a warning; what it did not take is written beside the models.
@@ -15,11 +16,13 @@ nothing but a warning; what it did not take is written beside the models.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import getpass
 import json
 import logging
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -75,7 +78,7 @@ class MlflowHook:
         self._tracker: Tracker | None = None
         self._project = Path()
         self._models = Path()
-        self._look = ""
+        self._look = self._pipeline = ""
         self._heard: set[str] = set()
         self._undo: list[Callable[[], object]] = []
 
@@ -98,10 +101,11 @@ class MlflowHook:
         self._look = _how_to_look(uri, self._project)
         params = plain(self._context.params)
         training = params.get("training", {})
+        self._pipeline = pipeline_name(run_params)
         self._tracker = Tracker(
             lambda: _connect(uri),
             experiment=config.experiment,
-            name=f"{pipeline_name(run_params)}-{training.get('reward')}-{training.get('seed')}",
+            name=self._run_name(training.get("reward"), training.get("seed")),
             artifacts=(self._project / "mlartifacts").as_uri() if uri.startswith("sqlite:") else None,
         )
         self._tracker.tags({**_tags(run_params, training, self._project), **config.tags})
@@ -112,8 +116,13 @@ class MlflowHook:
 
     @hook_impl
     def after_dataset_loaded(self, dataset_name: str, data: Any) -> None:
-        if dataset_name == "input_record":  # what a run reads, though an earlier one has made the record
+        """What an earlier run has made and this one reads."""
+        if dataset_name == "input_record":
             self.after_dataset_saved(dataset_name, data)
+        elif dataset_name == "training_summary" and self._tracker is not None and dataset_name not in self._heard:
+            self._heard.add(dataset_name)
+            told = {key: data[key] for key in ("variant", "recipe", "seed")}
+            self._tracker.tags({**told, "mlflow.runName": self._run_name(data["variant"], data["seed"])})
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
@@ -169,8 +178,19 @@ class MlflowHook:
                 start = f"eval/{row['manager']}/{source}"
                 tracker.metrics(0, {f"{start}/score": cell["score"], f"{start}/memory_tokens": cell["memory_tokens"]})
 
+    def _credit_summary(self, tracker: Tracker, summary: Mapping[str, Any]) -> None:
+        tracker.text("credit.json", json.dumps(summary, indent=1))
+        for row in summary["fidelity"]["schemes"]:
+            for name, cell in row["measures"].items():
+                tracker.metrics(
+                    0, {f"credit/{row['scheme']}/{name.replace(', ', '_').replace(' ', '_')}": cell["mean"]}
+                )
+
     def _report_path(self, tracker: Tracker, path: str) -> None:
         tracker.artifact(self._project / path)
+
+    def _run_name(self, variant: object, seed: object) -> str:
+        return f"{self._pipeline}-{variant}-{seed}"
 
     def _relative(self, path: str) -> str:
         """The path as seen from the project, if it lies there."""
@@ -202,6 +222,8 @@ class MlflowHook:
 
 
 _LISTENERS: dict[str, Callable[[MlflowHook, Tracker, Any], None]] = {
+    "credit_report_path": MlflowHook._report_path,
+    "credit_summary": MlflowHook._credit_summary,
     "data_checks": MlflowHook._data_checks,
     "evaluation_table": MlflowHook._evaluation_table,
     "input_record": MlflowHook._input_record,
@@ -220,6 +242,7 @@ _LIST_OPTIONS = {
     "to-outputs": "to_outputs",
     "namespaces": "namespaces",
 }
+"""Of `kedro run`, and what Kedro calls them in run_params."""
 
 
 def read_config(loader: Mapping[str, Any]) -> MlflowConfig:
@@ -261,20 +284,9 @@ def command(run_params: Mapping[str, Any]) -> str:
     words = ["kedro run"]
     if run_params.get("env"):
         words.append(f"--env={run_params['env']}")
-    lists = (
-        "pipeline_names",
-        "tags",
-        "node_names",
-        "from_nodes",
-        "to_nodes",
-        "from_inputs",
-        "to_outputs",
-        "namespaces",
-    )
-    options = {"pipeline_names": "pipelines", "node_names": "nodes"}
-    for key in lists:
+    for option, key in _LIST_OPTIONS.items():
         if run_params.get(key):
-            words.append(f"--{options.get(key, key.replace('_', '-'))}={','.join(run_params[key])}")
+            words.append(f"--{option}={','.join(run_params[key])}")
     if runtime := run_params.get("runtime_params"):
         words.append("--params=" + ",".join(f"{key}={value}" for key, value in flatten(plain(runtime), "+").items()))
     return " ".join(words)
@@ -321,12 +333,22 @@ def _connect(uri: str) -> MlflowClient:
     # MLflow's own patience, 7 tries of 120 s, would hold up the training; here the queue is what is patient.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
+    if uri.startswith("sqlite:///"):
+        _knock(Path(uri.removeprefix("sqlite:///")))
     from mlflow import MlflowClient
 
     for chatty in ("alembic", "mlflow.store.db.utils"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # the tracker gives the warning, once
     return MlflowClient(uri)
+
+
+def _knock(store: Path) -> None:
+    """Raises sqlite3.Error within seconds if a store that is there is locked or none; MLflow tries for minutes."""
+    if store.exists():
+        with contextlib.closing(sqlite3.connect(store, timeout=2.0)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.rollback()
 
 
 def _tags(run_params: Mapping[str, Any], training: Mapping[str, Any], project: Path) -> dict[str, object]:

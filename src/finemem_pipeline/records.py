@@ -39,6 +39,7 @@ def encode_rollout(rollout: Rollout) -> Record:
         "tokens_read": int(rollout.tokens_read),
         "steps": steps,
         "answers": _encode_answers(rollout.answers, bank),
+        "probes": {name: _encode_answers(answers, bank) for name, answers in rollout.probes.items()},
     }
 
 
@@ -57,6 +58,7 @@ def decode_rollout(record: Record) -> Rollout:
             steps=tuple(steps),
             answers=_decode_answers(record["answers"], bank),
             tokens_read=record["tokens_read"],
+            probes={name: _decode_answers(answers, bank) for name, answers in record.get("probes", {}).items()},
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RecordError(f"not the record of a rollout: {type(error).__name__}: {error}") from error

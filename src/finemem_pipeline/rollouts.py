@@ -59,6 +59,7 @@ class Rollout:
     steps: tuple[StepRecord, ...]  # (T,)
     answers: tuple[Answer, ...]  # (N,) to the final questions, from the last bank
     tokens_read: int  # Σ_t L(c_t), tokens
+    probes: Mapping[str, tuple[Answer, ...]] = field(default_factory=dict)  # counterfactual answers to final questions
 
     @property
     def final_tokens(self) -> int:

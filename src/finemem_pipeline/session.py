@@ -59,7 +59,7 @@ _STORAGE = {errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT}
 
 
 class ResultHook:
-    """Ends an evaluation with its table and the place of its report, below the log lines."""
+    """Ends an evaluation or a credit study with its tables and the place of its report, below the log lines."""
 
     @hook_impl
     def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
@@ -68,6 +68,12 @@ class ResultHook:
 
             print_table(catalog.load("evaluation_table"))
             click.echo(f"Report: {catalog.load('report_path')}")
+        if {"credit_summary", "credit_report_path"} <= pipeline.all_outputs():
+            from finemem_pipeline.reporting.credit import fidelity_grids
+            from finemem_pipeline.reporting.grid import print_grids
+
+            print_grids(fidelity_grids(catalog.load("credit_summary")["fidelity"]))
+            click.echo(f"Report: {catalog.load('credit_report_path')}")
 
 
 class ParametersHook:

@@ -135,6 +135,15 @@ def reader(config: ReaderConfig, clock: Clock | None = None) -> Reader:
     )
 
 
+def reader_identity(config: ReaderConfig, made: Reader) -> dict[str, Any]:
+    """What the answers of a reader depend on beside questions and memories."""
+    return {
+        "reasoner": made.reasoner.identity,
+        "retriever": config.retriever.model_dump(mode="json"),
+        "k": config.k,
+    }
+
+
 def prompter(recipe: Recipe, config: ReaderConfig, clock: Clock | None = None) -> Prompter:
     """What a language-model manager is shown."""
     return Prompter(retriever(config, clock), count_tokens(recipe.model), recipe.memory_tokens)
@@ -142,7 +151,8 @@ def prompter(recipe: Recipe, config: ReaderConfig, clock: Clock | None = None) -
 
 def plain(variant: Variant) -> dict[str, Any]:
     """A reward variant as JSON holds it."""
-    return {"name": variant.name, "terms": {name: asdict(term) for name, term in variant.terms.items()}}
+    terms = {name: asdict(term) for name, term in variant.terms.items()}
+    return {"name": variant.name, "advantage": variant.advantage, "terms": terms}
 
 
 def provenance(summary: dict[str, Any], inputs: dict[str, Any], held_out: dict[str, Any]) -> dict[str, str]:

@@ -95,6 +95,14 @@ def test_a_chunk_question_goes_to_the_piece_that_answers_it() -> None:
     assert {q.id: q.evidence for chunk in cut.chunks for q in chunk.questions}["k3"] == ()
 
 
+def test_an_answer_holds_until_the_first_piece_of_the_chunk_that_replaces_it() -> None:
+    own = (Question("k0", "What is the code?", ("4821",), until=2), Question("k1", "Who is gloomy?", ("Maria",)))
+    texts = ("The code is 4821. Maria is gloomy today.", "Nothing happened here.", "Hello to you again. It is 77.")
+    cut = cut_chunks(episode(*texts, own=own), 4, words)
+    assert [chunk.text for chunk in cut.chunks][3:] == ["Hello to you again. ", "It is 77."]
+    assert {q.id: q.until for chunk in cut.chunks for q in chunk.questions} == {"k0": 3, "k1": None}
+
+
 def test_a_question_about_a_label_goes_to_the_example_it_quotes() -> None:
     text = "Query: play jazz\nClass: 3\nQuery: tell time\nClass: 3\nQuery: bake bread\nClass: 5\n"
     asked = "Query: tell time\nWhich class number was given to this query? Answer with the number only."

@@ -75,6 +75,16 @@ def test_a_correction_makes_the_older_chunk_stale() -> None:
                 assert question.answers[0] not in episode.chunks[step].text
 
 
+def test_what_was_asked_about_a_corrected_statement_holds_until_its_correction() -> None:
+    corrections = 0
+    for episode in generate(PlantedSpec(train=20, chunks=5, facts_per_chunk=3, corrections=0.5, two_step=0.0), "train"):
+        replaced = sorted((stale, q.kind, q.evidence[0]) for q in episode.questions for stale in q.stale)
+        until = [(c.index, q.kind, q.until) for c in episode.chunks for q in c.questions if q.until is not None]
+        assert sorted(until) == replaced
+        corrections += len(until)
+    assert corrections > 20
+
+
 def test_shares_are_met_on_average() -> None:
     asked = [
         question

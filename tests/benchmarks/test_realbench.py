@@ -205,8 +205,9 @@ def episodes(draw: st.DrawFn) -> Episode:
     place = st.lists(st.integers(0, steps - 1), unique=True).map(lambda found: tuple(sorted(found)))
     count = iter(range(1000))
 
-    def question() -> Question:
+    def question(until: int | None = None) -> Question:
         return Question(
+            until=until,
             id=f"q{next(count)}",
             text=draw(texts),
             answers=tuple(draw(st.lists(texts, min_size=1, max_size=2))),
@@ -221,7 +222,7 @@ def episodes(draw: st.DrawFn) -> Episode:
         Chunk(
             t,
             draw(texts),
-            tuple(question() for _ in range(draw(st.integers(0, 2)))),
+            tuple(question(draw(st.none() | st.integers(0, steps - 1))) for _ in range(draw(st.integers(0, 2)))),
             draw(st.none() | texts),
         )
         for t in range(steps)
@@ -271,6 +272,15 @@ def test_real_streams_survive_the_round_trip(realbench: Path, tmp_path: Path) ->
     assert sum(len(chunk.questions) for episode in streams for chunk in episode.chunks) == 315
     write_episodes(tmp_path / "dev.jsonl.gz", streams)
     assert list(load(tmp_path, "dev")) == streams
+
+
+def test_a_chunk_question_names_the_chunk_that_replaces_its_answer(tmp_path: Path) -> None:
+    own = row()["chunk_questions"][0]
+    [episode] = load(written(tmp_path / "a.jsonl", row(chunk_questions=[{**own, "until_chunk_id": "c01"}])), "train")
+    assert episode.chunks[0].questions[0].until == 1
+    assert dump(episode)["chunk_questions"][0]["until_chunk_id"] == "c01"
+    said = faults(written(tmp_path / "b.jsonl", row(chunk_questions=[{**own, "until_chunk_id": "c7"}])))
+    assert "chunk_questions[0].until_chunk_id: 'c7' is no chunk of this row." in said
 
 
 def test_a_chunk_question_may_name_other_evidence_than_its_chunk() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
@@ -16,6 +16,9 @@ Play = Callable[..., Rollout]
 def play() -> Play:
     """A rollout in which every list has one entry per final question, or per step."""
 
+    def answered(t: int, scores: Sequence[float | None]) -> tuple[Answer, ...]:
+        return tuple(Answer(f"c{t}q{j}", "", score=score) for j, score in enumerate(scores))
+
     def build(
         *,
         final: Sequence[float | None] = (1.0,),
@@ -23,6 +26,8 @@ def play() -> Play:
         chunks: Sequence[Sequence[float | None]] = ((), ()),
         operations: Sequence[Sequence[Applied]] | None = None,
         malformed: Sequence[Sequence[str]] | None = None,
+        probes: Mapping[str, Sequence[Sequence[float | None]]] | None = None,
+        bank_tokens: Sequence[int] | None = None,
         final_tokens: int = 0,
         tokens_read: int = 100,
         sibling: int = 0,
@@ -34,9 +39,10 @@ def play() -> Play:
                 operations=tuple(operations[t]) if operations else (Applied(Skip()),),
                 malformed=tuple(malformed[t]) if malformed else (),
                 bank=MemoryBank(),
-                bank_tokens=final_tokens if t == len(chunks) - 1 else 0,
+                bank_tokens=bank_tokens[t] if bank_tokens else final_tokens if t == len(chunks) - 1 else 0,
                 chunk_tokens=tokens_read // len(chunks),
-                answers=tuple(Answer(f"c{t}q{j}", "", score=score) for j, score in enumerate(scores)),
+                answers=answered(t, scores),
+                probes={name: answered(t, by_step[t]) for name, by_step in (probes or {}).items()},
             )
             for t, scores in enumerate(chunks)
         ]

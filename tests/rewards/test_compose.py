@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from finemem_pipeline.credit import MovingBaseline
 from finemem_pipeline.memory import Applied, Delete, Insert, MemoryBank, MemoryItem
-from finemem_pipeline.rewards import REWARDS, score_group, score_rollout, variance_shares, variant
+from finemem_pipeline.rewards import NEEDS, REWARDS, score_group, score_rollout, variance_shares, variant
 from finemem_pipeline.rollouts import Answer, Completion, Rollout, RolloutGroup, StepRecord
 
 FORMAT_AND_COMPRESSION = {"format": {"weight": 1.0}, "compression": {"weight": 0.05}}
@@ -65,8 +66,12 @@ def test_scale_t_pays_the_same_per_step_whatever_the_length(play):
 
 def test_every_reward_is_reported_whatever_the_variant_weighs(rollout):
     breakdown = score_rollout(rollout, OUTCOME_ONLY)
-    assert set(breakdown.terms) == set(breakdown.weights) == set(REWARDS)
-    assert breakdown.weights == {"outcome": 1.0, "chunk": 0.0, "format": 1.0, "compression": 0.05}
+    assert set(breakdown.terms) == set(breakdown.weights) == set(REWARDS) - set(NEEDS)
+    assert {name: weight for name, weight in breakdown.weights.items() if weight} == {
+        "outcome": 1.0,
+        "format": 1.0,
+        "compression": 0.05,
+    }
     assert breakdown.terms["chunk"].tolist() == [1.0, 0.0]
     assert breakdown.terms["compression"].tolist() == [0.8, 0.8]
 
@@ -128,10 +133,48 @@ def test_a_single_sibling_is_refused(play):
         score_group(RolloutGroup("e", (play(),)), FINE_MEM)
 
 
+@pytest.mark.parametrize("advantage", ["pooled", "per_term", "return_to_go"])
+def test_a_single_sibling_is_refused_by_every_advantage_that_compares_siblings(play, advantage: str):
+    chosen = variant("mine", {"advantage": advantage, **CHUNK})
+    with pytest.raises(ValueError, match="G must be at least 2"):
+        score_group(RolloutGroup("e", (play(),)), chosen)
+
+
+def test_a_single_sibling_is_compared_with_the_baseline_of_the_run(play):
+    chosen = variant("mine", {"advantage": "moving_average", "chunk": {"weight": 1.0}})
+    baseline = MovingBaseline()
+    first, second = (RolloutGroup("e", (play(chunks=[[score], []]),)) for score in (0.0, 1.0))
+    assert score_group(first, chosen, baseline).advantages.tolist() == [[0.0, 0.0]]
+    assert score_group(second, chosen, baseline).advantages.tolist() == [[1 / (1 + 1e-4), 0.0]]
+    assert score_group(second, chosen).advantages.tolist() == [[0.0, 0.0]]  # without a baseline nothing came before
+
+
+def test_a_dropped_group_teaches_the_baseline_nothing(play):
+    chosen = variant("mine", {"advantage": "moving_average", **RETRIEVED})
+    baseline = MovingBaseline()
+    scored = score_group(RolloutGroup("e", (play(final=[None]),)), chosen, baseline)
+    assert scored.dropped is not None
+    assert not scored.advantages.any()
+    assert baseline == MovingBaseline(means=[None, None])
+
+
+def test_a_scheme_shares_the_part_of_the_outcome_that_beta_gives_it(play):
+    chosen = variant("mine", {"outcome": {"weight": 1.0, "spread": {"scheme": "cited", "beta": 0.25}}})
+    breakdown = score_rollout(play(final=[1.0], evidence=[[1]], chunks=[[], []]), chosen)
+    assert breakdown.terms["outcome"].tolist() == [0.375, 0.625]
+
+
+def test_a_reward_that_reads_probes_is_there_where_it_is_named(play):
+    rollout = play(chunks=[[1.0], [1.0]], probes={"before": [[0.0], [0.5]]})
+    named = score_rollout(rollout, variant("mine", {"delta_chunk": {"weight": 2.0}}))
+    assert named.terms["delta_chunk"].tolist() == [1.0, 0.5]
+    assert named.total.tolist() == [2.0, 1.0]
+
+
 def test_variance_shares_tell_which_reward_steers(play):
     chunk_only = RolloutGroup("e", (play(chunks=[[1.0], [0.0]]), play(chunks=[[0.0], [0.0]])))
     shares = score_group(chunk_only, FINE_MEM).variance_shares
-    assert shares == pytest.approx({"outcome": 0.0, "chunk": 1.0, "format": 0.0, "compression": 0.0})
+    assert shares == pytest.approx({**dict.fromkeys(REWARDS, 0.0), "chunk": 1.0})
 
     both = RolloutGroup(  # r_fmt 1 and 0 against 0.5·r_chunk 0.5 and 0: two thirds and one third of the difference
         "e", (play(chunks=[[1.0]]), play(chunks=[[0.0]], operations=[REFUSED]))

@@ -21,6 +21,34 @@ def test_a_mapping_becomes_a_variant():
     )
 
 
+def test_siblings_are_compared_at_the_same_step_unless_the_variant_says_otherwise():
+    assert variant("mine", {"chunk": {"weight": 1}}).advantage == "same_step"
+    assert variant("mine", {"advantage": "pooled", "chunk": {"weight": 1}}) == Variant(
+        "mine", {"chunk": Term(1.0)}, "pooled"
+    )
+
+
+@pytest.mark.parametrize(
+    ("mapping", "probes"),
+    [
+        ({"chunk": {"weight": 1}, "outcome": {"weight": 1, "spread": {"scheme": "lineage"}}}, ()),
+        ({"outcome": {"weight": 1, "spread": {"scheme": "leave_one_out"}}}, ("without_one",)),
+        ({"outcome": {"weight": 1, "spread": {"scheme": "shapley"}}}, ("subsets",)),
+        (
+            {
+                "retention": {"weight": 0.5},
+                "delta_chunk": {"weight": 0.5},
+                "qa_gain": {"weight": 0},
+                "outcome": {"weight": 1, "spread": {"scheme": "tombstone"}},
+            },
+            ("tombstones", "older", "before", "no_memory"),
+        ),
+    ],
+)
+def test_a_variant_names_the_probes_that_its_schemes_and_rewards_read(mapping, probes: tuple[str, ...]):
+    assert variant("mine", mapping).probes == probes
+
+
 @pytest.mark.parametrize(
     ("mapping", "complaint"),
     [
@@ -52,6 +80,12 @@ def test_a_mapping_becomes_a_variant():
         ({"chunk": {"weight": "1"}}, "weight: found '1'"),
         ({"chunk": {}}, "weight: found None"),
         ({"chunk": 1.0}, "rewards.mine.chunk: expected a mapping, found 1.0"),
+        (
+            {"advantage": "same_stop", "chunk": {"weight": 1}},
+            "rewards.mine.advantage: 'same_stop' is not a known advantage. Did you mean 'same_step'?",
+        ),
+        ({"advantage": ["pooled"], "chunk": {"weight": 1}}, "is not a known advantage"),
+        ({"advantage": "pooled"}, "no reward has a weight above 0"),
         ({"chunk": {"weight": 0}}, "no reward has a weight above 0"),
         ({}, "no reward has a weight above 0"),
         (None, "rewards.mine: expected a mapping"),

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from finemem_pipeline.memory import Applied, Delete, Insert, MemoryBank, Skip, Update
-from finemem_pipeline.rewards import REWARDS, score_group, variant
+from finemem_pipeline.rewards import NEEDS, REWARDS, score_group, variant
 from finemem_pipeline.rollouts import Answer, Completion, Rollout, RolloutGroup, StepRecord
 from finemem_pipeline.training.measures import step_measures
 
@@ -71,13 +71,13 @@ def test_every_reward_has_its_mean_and_its_share_of_the_variance():
     assert row["reward/compression"] == pytest.approx(0.8)
     assert row["reward/chunk"] is None  # the chunk has no questions
     assert row["share/outcome"] == pytest.approx(2 / 3)  # 1.0 apart, format only 0.5
-    assert sum(row[f"share/{name}"] for name in REWARDS) == pytest.approx(1.0)
+    assert sum(row[f"share/{name}"] for name in set(REWARDS) - set(NEEDS)) == pytest.approx(1.0)
 
 
 def test_siblings_that_are_alike_make_a_dead_column_without_shares():
     row = measured(rollout(0, [DONE]), rollout(1, [DONE]))
     assert (row["groups/columns"], row["groups/dead_columns"]) == (1, 1)
-    assert {row[f"share/{name}"] for name in REWARDS} == {None}
+    assert {row[f"share/{name}"] for name in set(REWARDS) - set(NEEDS)} == {None}
 
 
 def test_a_sibling_with_a_failed_chunk_answer_is_counted_as_excluded():

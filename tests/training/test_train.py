@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -9,11 +9,13 @@ import torch
 from finemem_pipeline import progress
 from finemem_pipeline.benchmarks.planted import PlantedSpec, generate
 from finemem_pipeline.clock import Clock
+from finemem_pipeline.credit import MovingBaseline
 from finemem_pipeline.errors import FinememError
 from finemem_pipeline.generation import Sampling
 from finemem_pipeline.manager.policy import PolicyManager, Prompter
 from finemem_pipeline.reasoning.cache import AnswerCache
 from finemem_pipeline.reasoning.extractive import ExtractiveReasoner
+from finemem_pipeline.reasoning.probes import Sample
 from finemem_pipeline.reasoning.reader import Reader
 from finemem_pipeline.records import decode_rollout
 from finemem_pipeline.retrieval import BM25
@@ -22,7 +24,7 @@ from finemem_pipeline.rollouts import RolloutGroup
 from finemem_pipeline.training.policy import PlayingCopy, load_tokenizer, load_trainable
 from finemem_pipeline.training.runs import COMPLETE, Run
 from finemem_pipeline.training.schedule import episode_order
-from finemem_pipeline.training.train import Practice, Settings, train
+from finemem_pipeline.training.train import BASELINE, Practice, Settings, train
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),
@@ -36,6 +38,7 @@ SETTINGS = Settings(
     seed=0,
     question_share=0.2,
     question_floor=2,
+    retention=Sample(2),
     epsilon=0.2,
     kl=0.0,
     learning_rate=1e-3,
@@ -64,13 +67,13 @@ LORA = {"r": 4, "alpha": 8, "dropout": 0.0, "layers": None}
 class Apprentice:
     """A small policy, its run, and everything that training needs around it."""
 
-    def __init__(self, model, folder, generator=None, **settings) -> None:
+    def __init__(self, model, folder, generator=None, paid_by=FINE_MEM, **settings) -> None:
         self.settings = replace(SETTINGS, **settings)
         self.tokenizer = load_tokenizer(str(model))
         torch.manual_seed(0)
-        self.model = load_trainable(str(model), None, LORA, full_precision=True)
+        self.model = load_trainable(str(model), None, LORA)
         self.twin = PlayingCopy(str(model), "fp32")
-        self.run = Run.open(folder, "fine_mem", {})
+        self.run = Run.open(folder, paid_by.name, {})
         self.phases: list[tuple[int, str]] = []
         count = lambda text: len(self.tokenizer.encode(text, add_special_tokens=False))  # noqa: E731
         sampling = Sampling(self.settings.max_completion_tokens, self.settings.temperature)
@@ -79,7 +82,7 @@ class Apprentice:
             PolicyManager(generator or self.twin, Prompter(BM25(), count, 200), sampling),
             Reader(BM25(), ExtractiveReasoner(), cache=AnswerCache()),
             count,
-            FINE_MEM,
+            paid_by,
             self.settings,
             Clock(),
             filler_id=self.tokenizer.eos_token_id,
@@ -173,7 +176,7 @@ def test_rollouts_on_disk_give_the_advantages_that_were_trained_on(trained):
 
 def test_the_policy_moves_and_its_weights_are_kept(trained, tiny_model):
     assert trained.moved.abs().max() > 0
-    kept = load_trainable(str(tiny_model), trained.result, LORA, full_precision=True)
+    kept = load_trainable(str(tiny_model), trained.result, LORA)
     mine = torch.cat([weight.detach().flatten() for weight in kept.parameters() if weight.requires_grad])
     torch.testing.assert_close(mine, trained.weights())
 
@@ -251,3 +254,94 @@ def test_an_update_without_a_signal_leaves_the_policy_alone(tiny_model, tmp_path
     assert row["groups/dead_columns"] == row["groups/columns"]
     assert (row["loss"], row["grad_norm"]) == (0.0, 0.0)
     assert torch.equal(apprentice.weights(), before)
+
+
+ALONE = variant(
+    "alone",
+    {
+        "advantage": "moving_average",
+        "outcome": {"weight": 1.0, "spread": {"scheme": "lineage", "beta": 0.5, "scale": "T"}},
+        "chunk": {"weight": 0.5},
+        "format": {"weight": 1.0},
+    },
+)
+
+
+@pytest.fixture(scope="module")
+def alone(tiny_model, tmp_path_factory, dice):
+    """Three updates of a single sibling, compared with the updates before."""
+    apprentice = Apprentice(tiny_model, tmp_path_factory.mktemp("alone"), dice(), ALONE, group_size=1)
+    before = apprentice.weights()
+    apprentice.train()
+    apprentice.moved = apprentice.weights() - before
+    return apprentice
+
+
+def test_a_single_sibling_learns_from_what_its_positions_earned_before(alone):
+    rows = alone.rollouts()
+    assert [rollout.sibling for _, _, rollout in rows] == [0] * 6
+    assert [rollout.episode_id for _, _, rollout in rows] == [
+        STREAMS[place].id for place in episode_order(len(STREAMS), 6, seed=0)
+    ]
+    baseline = MovingBaseline()
+    for _, advantages, rollout in rows:
+        scored = score_group(RolloutGroup(rollout.episode_id, (rollout,)), ALONE, baseline)
+        assert scored.advantages.tolist() == [advantages]
+    assert baseline == alone.practice.baseline
+    assert any(value for _, advantages, _ in rows for value in advantages)
+    assert alone.moved.abs().max() > 0
+
+
+def test_a_single_sibling_goes_on_with_the_baseline_of_its_checkpoint(alone, tiny_model, tmp_path, dice):
+    first = Apprentice(tiny_model, tmp_path, dice(), ALONE, group_size=1, steps=2)
+    first.train()
+    kept = json.loads((first.run.newest_checkpoint() / BASELINE).read_text("utf-8"))
+    assert kept == asdict(first.practice.baseline)
+    assert kept != asdict(MovingBaseline())
+
+    generator = dice()
+    generator.calls = sum(now.startswith("playing") for _, now in first.phases)
+    second = Apprentice(tiny_model, tmp_path, generator, ALONE, group_size=1)
+    second.train()
+    assert {update for update, _ in second.phases} == {3}
+    assert second.rollouts() == alone.rollouts()
+    assert second.practice.baseline == alone.practice.baseline
+    torch.testing.assert_close(second.weights(), alone.weights(), rtol=1e-5, atol=1e-7)
+
+
+def test_a_single_sibling_on_streams_of_one_chunk_is_refused(tiny_model, tmp_path, dice):
+    apprentice = Apprentice(tiny_model, tmp_path, dice(), ALONE, group_size=1)
+    apprentice.practice.longest = 1
+    with pytest.raises(FinememError, match=r"training\.group_size: found 1 with streams of a single chunk"):
+        apprentice.train()
+
+
+@pytest.mark.parametrize("scheme", ["leave_one_out", "shapley", "tombstone"])
+def test_variants_that_read_probes_train_and_can_be_scored_again_from_disk(tiny_model, tmp_path, dice, scheme: str):
+    probing = variant(
+        "probing",
+        {
+            "advantage": "per_term",
+            "outcome": {"weight": 1.0, "spread": {"scheme": scheme, "beta": 1.0}},
+            "delta_chunk": {"weight": 0.5},
+            "retention": {"weight": 0.5},
+            "qa_gain": {"weight": 0.5},
+            "step_compression": {"weight": 0.05},
+        },
+    )
+    apprentice = Apprentice(tiny_model, tmp_path, dice(), probing, steps=1)
+    before = apprentice.weights()
+    apprentice.train()
+    assert not torch.equal(apprentice.weights(), before)
+    rows = apprentice.rollouts()
+    assert all([*rollout.probes, *rollout.steps[0].probes] == list(probing.probes) for _, _, rollout in rows)
+    for first in range(0, len(rows), 3):
+        siblings = rows[first : first + 3]
+        group = RolloutGroup(siblings[0][2].episode_id, tuple(rollout for _, _, rollout in siblings))
+        assert score_group(group, probing).advantages.tolist() == [advantages for _, advantages, _ in siblings]
+    [row] = apprentice.run.metrics()
+    assert {row[f"reward/{name}"] is None for name in ("delta_chunk", "retention", "qa_gain")} == {False}
+    asked = sum(len(answers) for _, _, rollout in rows for answers in rollout.probes.values())
+    asked += sum(len(answers) for _, _, rollout in rows for s in rollout.steps for answers in s.probes.values())
+    asked += sum(len(rollout.answers) + sum(len(s.answers) for s in rollout.steps) for _, _, rollout in rows)
+    assert row["reader/questions"] == asked

@@ -50,7 +50,7 @@ def make(tiny_model: Path, tmp_path: Path) -> Make:
     ) -> StepGRPOTrainer:
         torch.manual_seed(0)
         return cls(
-            model=load_trainable(str(tiny_model), None, None, full_precision=True),
+            model=load_trainable(str(tiny_model), None, None),
             args=GRPOConfig(
                 output_dir=str(tmp_path),
                 per_device_train_batch_size=micro_batch,
@@ -74,7 +74,7 @@ def make(tiny_model: Path, tmp_path: Path) -> Make:
                 disable_tqdm=True,
             ),
             processing_class=load_tokenizer(str(tiny_model)),
-            train_dataset=dataset or schedule_dataset(order, LAYOUT.steps),
+            train_dataset=dataset or schedule_dataset(order, LAYOUT),
             play_step=play,
             layout=LAYOUT,
         )
@@ -107,8 +107,15 @@ def test_rows_come_as_episodes_steps_siblings_and_each_update_plays_the_next_epi
     assert played == [(1, [7, 3]), (2, [5, 1])]
 
 
+def test_a_single_sibling_has_its_steps_repeat_one_row():
+    alone = Layout(episodes=2, steps=3, siblings=1)
+    assert (alone.rows, alone.repeats, alone.keys([7, 3])) == (6, 3, [[7, 0], [3, 0]])
+    assert (LAYOUT.rows, LAYOUT.repeats) == (12, 2)
+    assert LAYOUT.keys([7, 3]) == [[7, 0], [7, 1], [7, 2], [3, 0], [3, 1], [3, 2]]
+
+
 def test_rows_in_another_order_stop_the_run(make: Make):
-    mixed_up = schedule_dataset((0, 1), LAYOUT.steps).select([0, 2, 1, 3, 4, 5])
+    mixed_up = schedule_dataset((0, 1), LAYOUT).select([0, 2, 1, 3, 4, 5])
     with pytest.raises(RuntimeError, match="another order than episodes × steps × siblings"):
         make(lambda update, episodes: MIXED, dataset=mixed_up).train()
 

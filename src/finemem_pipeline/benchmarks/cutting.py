@@ -41,7 +41,8 @@ def cut_chunks(episode: Episode, max_tokens: int, count_tokens: Callable[[str], 
         if evidence is None:
             evidence = tuple(new for old in question.evidence for new in _holding(question, places[old], flat))
         stale = tuple(new for old in question.stale for new in places[old] if new not in evidence)
-        return replace(question, evidence=evidence, stale=stale)
+        until = None if question.until is None else places[question.until][0]
+        return replace(question, evidence=evidence, stale=stale, until=until)
 
     own: list[list[Question]] = [[] for _ in flat]
     for chunk in episode.chunks:

@@ -9,11 +9,11 @@
     When does Greta's train leave?    06:20
     Where does Hugo keep the spare key?    behind the ivy    (moved in chunk 2: evidence 2, stale 0)
 
-A statement is made once and its value stands nowhere else in the stream. Some facts are corrected by a later chunk; the
-final question then wants the new value and names the old chunk as stale. Some facts are links ("Maria runs
-the Falcon project"): they are asked about through a fact of the thing ("The Falcon project is due on March 14"), so the
-question needs both chunks. Every statement is also asked about right after its chunk, in other words and with the value
-of that moment. Train and dev draw from the first 70 % of every word list, test from the last 60 %.
+A statement is made once, unless repeats are asked for, and its value stands nowhere else in the stream. Some facts are
+corrected by a later chunk; the final question then wants the new value and names the old chunk as stale. Some facts are
+links ("Maria runs the Falcon project"): they are asked about through a fact of the thing ("The Falcon project is due on
+March 14"), so the question needs both chunks. Every statement is also asked about right after its chunk, in other words
+and with the value of that moment. Train and dev draw from the first 70 % of every word list, test from the last 60 %.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ class PlantedSpec:
     distractors_per_chunk: int = 3  # sentences that are not
     corrections: float = 0.2  # share of the facts that a later chunk corrects
     two_step: float = 0.1  # share of the facts that are links, and so of the questions that need two chunks
+    repeats: float = 0.0  # share of the facts that a later chunk states again, in other words
+    stated_in: float = 1.0  # facts stand in this first part of the chunks; the others hold distractors alone
     questions: int | None = None  # final questions at most; None: all
     seed: int = 0
 
@@ -70,7 +72,7 @@ class PlantedSpec:
                 yield f"{name}: found {getattr(self, name)!r}, expected a whole number from 0."
         if self.questions is not None and _whole(self.questions) < 1:
             yield f"questions: found {self.questions!r}, expected a whole number from 1, or nothing for all."
-        shares = {"corrections": 1.0, "two_step": 0.5}
+        shares = {"corrections": 1.0, "two_step": 0.5, "repeats": 1.0, "stated_in": 1.0}
         bad = {name for name in shares if not 0 <= _number(getattr(self, name)) <= shares[name]}
         for name in sorted(bad):
             yield f"{name}: found {getattr(self, name)!r}, expected a share from 0 to {shares[name]:g}."
@@ -191,6 +193,9 @@ def _count_apart() -> int:
 CAPACITY = _count_apart()
 
 
+_LATER = ("repeats", "stated_in")  # where they are at their default, streams are those from before they were there
+
+
 @dataclass(slots=True)
 class _Fact:
     """One thing to know, with everything that was said about it."""
@@ -198,6 +203,7 @@ class _Fact:
     who: str
     topic: Topic | Link
     said: list[tuple[int, str]]  # (chunk, value), oldest first
+    again: tuple[int, ...] = ()  # later chunks that state the last value once more
     owner: str = ""  # of a thing: the person its link names
     link: int | None = None  # of a thing: the chunk of its link
 
@@ -208,11 +214,16 @@ class _Stream:
     def __init__(self, spec: PlantedSpec, split: str, number: int) -> None:
         self.spec, self.split = spec, split
         self.id = f"planted-{spec.seed}-{split}-{number:04d}"
-        sizes = {name: getattr(spec, name) for name in (field.name for field in fields(spec)) if name not in SPLITS}
+        sizes = {
+            field.name: getattr(spec, field.name)
+            for field in fields(spec)
+            if field.name not in SPLITS and (field.name not in _LATER or getattr(spec, field.name) != field.default)
+        }
         self.rng = random.Random(json.dumps([sizes, split, number]))
         low, high = spec.chunks if isinstance(spec.chunks, tuple) else (spec.chunks, spec.chunks)
         self.steps = self.rng.randint(low, high)
-        self.slots = [step for step in range(self.steps) for _ in range(spec.facts_per_chunk)]  # slot -> chunk
+        stating = max(1, math.ceil(spec.stated_in * self.steps))  # the first so many chunks
+        self.slots = [step for step in range(stating) for _ in range(spec.facts_per_chunk)]  # slot -> chunk
         self.cast = self._people(max(2, math.ceil(len(self.slots) / 2)))
         self.values: dict[str, list[str]] = {}  # not used yet, by pool
         self.known: set[tuple[str, str]] = set()  # (who, topic) already stated
@@ -220,6 +231,7 @@ class _Stream:
 
     def episode(self) -> Episode:
         facts = self._facts()
+        self._repeat(facts)
         lines: list[list[str]] = [[] for _ in range(self.steps)]
         own: list[list[Question]] = [[] for _ in range(self.steps)]
         for fact in facts:
@@ -227,7 +239,12 @@ class _Stream:
                 corrects = fact.topic.corrects if turn and isinstance(fact.topic, Topic) else ()
                 lines[step].append(self._pick(corrects or fact.topic.says).format(who=fact.who, value=value))
                 text = self._pick(fact.topic.asks_now).format(who=fact.who)
-                own[step].append(Question(self._id("k"), text, (value,), evidence=(step,), kind=fact.topic.kind))
+                until = next((later for later, new in fact.said[turn + 1 :] if new != value), None)
+                own[step].append(
+                    Question(self._id("k"), text, (value,), evidence=(step,), kind=fact.topic.kind, until=until)
+                )
+            for step in fact.again:
+                lines[step].append(self._pick(fact.topic.says).format(who=fact.who, value=fact.said[-1][1]))
         self._chatter(facts, lines)
         final = [question for fact in facts for question in self._final(fact)]
         self.rng.shuffle(final)
@@ -312,6 +329,15 @@ class _Stream:
         self.known.add((who, topic.name))
         return _Fact(who, topic, [(chunk, self._draw(self.values[topic.values])) for chunk in chunks])
 
+    def _repeat(self, facts: list[_Fact]) -> None:
+        """Chooses the facts that are stated again, and where."""
+        if not self.spec.repeats:
+            return
+        for fact in facts:
+            later = range(fact.said[-1][0] + 1, self.steps)
+            if later and self.rng.random() < self.spec.repeats:
+                fact.again = (self._pick(later),)
+
     def _final(self, fact: _Fact) -> Iterator[Question]:
         """The questions after the last chunk. A link has none of its own: its thing's second question stands for it."""
         if isinstance(fact.topic, Link):
@@ -319,10 +345,11 @@ class _Stream:
         step, value = fact.said[-1]
         stale = tuple(sorted({earlier for earlier, _ in fact.said[:-1]}))
         text = self._pick(fact.topic.asks).format(who=fact.who)
-        yield Question(self._id("q"), text, (value,), evidence=(step,), stale=stale, kind=fact.topic.kind)
+        where = (step, *fact.again)
+        yield Question(self._id("q"), text, (value,), evidence=where, stale=stale, kind=fact.topic.kind)
         if fact.link is not None:
             text = self._pick(fact.topic.asks_through).format(who=fact.owner)
-            both = tuple(sorted({step, fact.link}))
+            both = tuple(sorted({*where, fact.link}))
             yield Question(self._id("q"), text, (value,), evidence=both, stale=stale, kind="two_step")
 
     def _chatter(self, facts: list[_Fact], lines: list[list[str]]) -> None:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -124,6 +124,8 @@ def dump(episode: Episode) -> dict[str, Any]:
             del record["evidence_chunk_ids"]
         elif not question.evidence:
             record["evidence_chunk_ids"] = []
+        if question.until is not None:
+            record["until_chunk_id"] = names[question.until]
         return record
 
     chunks = [
@@ -215,6 +217,7 @@ class _Question(BaseModel):
 
 class _ChunkQuestion(_Question):
     chunk_id: str
+    until_chunk_id: str | None = None
 
 
 class _Row(BaseModel):
@@ -243,7 +246,11 @@ class _Row(BaseModel):
         ]
         for table, questions in asked:
             for place, question in enumerate(questions):
-                named = [("chunk_id", [question.chunk_id])] if isinstance(question, _ChunkQuestion) else []
+                named: list[tuple[str, list[str]]] = []
+                if isinstance(question, _ChunkQuestion):
+                    named.append(("chunk_id", [question.chunk_id]))
+                    if question.until_chunk_id is not None:
+                        named.append(("until_chunk_id", [question.until_chunk_id]))
                 named += [("evidence_chunk_ids", question.evidence_chunk_ids or [])]
                 named += [("stale_chunk_ids", question.stale_chunk_ids)]
                 for field, ids in named:
@@ -272,7 +279,8 @@ class _Row(BaseModel):
         own: list[list[Question]] = [[] for _ in self.chunks]
         for question in self.chunk_questions:
             index = place[question.chunk_id]
-            own[index].append(convert(question, default=(index,)))
+            until = None if question.until_chunk_id is None else place[question.until_chunk_id]
+            own[index].append(replace(convert(question, default=(index,)), until=until))
         chunks = tuple(
             Chunk(index, chunk.text, tuple(own[index]), chunk.timestamp) for index, chunk in enumerate(self.chunks)
         )

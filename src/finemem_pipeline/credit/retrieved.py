@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from finemem_pipeline.credit.sharing import spread_by_weights
 from finemem_pipeline.rollouts import Rollout
 
 
@@ -29,20 +29,4 @@ def spread_by_evidence(
     steps. Unscored questions (None) are left out and N counts the others. Raises ValueError if none is scored, or a
     step is not one of the T.
     """
-    if steps < 1 or len(scores) != len(evidence):
-        raise ValueError(f"found {len(scores)} scores, {len(evidence)} lists of evidence, {steps} steps")
-    scored = [(score, writers) for score, writers in zip(scores, evidence, strict=True) if score is not None]
-    if not scored:
-        raise ValueError(f"none of {len(scores)} answers is scored: there is nothing to share")
-    credit = np.zeros(steps)
-    for score, writers in scored:
-        if not math.isfinite(score):
-            raise ValueError(f"a score must be a number, or None where there is none; found {score}")
-        outside = [t for t in writers if not 0 <= t < steps]
-        if outside:
-            raise ValueError(f"evidence written at step {outside[0]}, the steps are 0..{steps - 1}")
-        if len(writers) == 0:
-            credit += score / (steps * len(scored))
-        for t in writers:
-            credit[t] += score / (len(writers) * len(scored))
-    return credit
+    return spread_by_weights(scores, [[(step, 1.0) for step in writers] for writers in evidence], steps)

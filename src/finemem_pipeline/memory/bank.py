@@ -14,6 +14,9 @@ from finemem_pipeline.memory.operations import Applied, Insert, Operation, Skip,
 CountTokens = Callable[[str], int]
 """Length of a text in tokens of the policy's tokenizer."""
 
+NO_ITEM = "no item"
+"""How the refusal of an operation on an item that is not there begins."""
+
 
 @dataclass(frozen=True, slots=True)
 class MemoryItem:
@@ -45,7 +48,7 @@ class MemoryBank:
             return MemoryBank((*self.items, item), self.born + 1), Applied(operation, item.id)
         place = next((i for i, item in enumerate(self.items) if item.id == operation.id), None)
         if place is None:
-            return self, Applied(operation, refused=f"no item {operation.id}")
+            return self, Applied(operation, refused=f"{NO_ITEM} {operation.id}")
         before, old, after = self.items[:place], self.items[place], self.items[place + 1 :]
         if isinstance(operation, Update):
             before = (*before, replace(old, text=operation.text, writes=(*old.writes, step)))

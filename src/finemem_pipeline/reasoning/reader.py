@@ -59,30 +59,29 @@ class Reader:
 
         Raises ReasonerError if the reasoner fails, or leaves too much unscored.
         """
-        evidence = self._retrieve(pairs)
-        asked = [
-            Asked(question.text, tuple(item.text for item, _ in found))
-            for (question, _), found in zip(pairs, evidence, strict=True)
-        ]
+        found = self.retrieve(pairs)
+        return self.read([(question, items) for (question, _), items in zip(pairs, found, strict=True)])
+
+    def read(self, parts: Sequence[tuple[Question, Retrieved]]) -> list[Answer]:
+        """One answer per (question, items to answer it from), in order. Raises as `answer` does."""
+        asked = [Asked(question.text, tuple(item.text for item, _ in found)) for question, found in parts]
         replies = self._replies(asked)
-        answers = [
-            _scored(question, found, replies[one])
-            for (question, _), found, one in zip(pairs, evidence, asked, strict=True)
-        ]
+        answers = [_scored(question, found, replies[one]) for (question, found), one in zip(parts, asked, strict=True)]
         self._count_unscored(answers)
         return answers
 
-    def _retrieve(self, pairs: Sequence[tuple[Question, MemoryBank]]) -> list[Retrieved]:
-        """(len(pairs),) what each question brings back from its memory."""
+    def retrieve(self, pairs: Sequence[tuple[Question, MemoryBank]]) -> list[Retrieved]:
+        """What each question brings back from its memory, best first, with the retriever's scores (len(pairs),)."""
         places: dict[int, list[int]] = {}
         for i, (_, bank) in enumerate(pairs):
             places.setdefault(id(bank), []).append(i)
+        queries = {text: searched(text) for text in {question.text for question, _ in pairs}}
         evidence: list[Retrieved] = [[] for _ in pairs]
         for group in places.values():
             items = pairs[group[0]][1].items
             if items:
-                queries = [searched(pairs[i][0].text) for i in group]
-                for i, found in zip(group, self.retriever.search(queries, items, self.k), strict=True):
+                asked = [queries[pairs[i][0].text] for i in group]
+                for i, found in zip(group, self.retriever.search(asked, items, self.k), strict=True):
                     evidence[i] = found
         return evidence
 
@@ -121,9 +120,8 @@ class Reader:
 
 
 def _scored(question: Question, found: Retrieved, reply: Reply) -> Answer:
-    items = tuple(item for item, _ in found)
-    answer = Answer(question.id, reply.text, items, tuple(value for _, value in found))
+    items, values = tuple(item for item, _ in found), tuple(value for _, value in found)
     if reply.failure is not None:
-        return replace(answer, prediction="", failure=reply.failure)
+        return Answer(question.id, "", items, values, failure=reply.failure)
     cited = tuple(items[place].id for place in reply.cited)
-    return replace(answer, cited=cited, score=score(reply.text, question))
+    return Answer(question.id, reply.text, items, values, cited, score(reply.text, question))

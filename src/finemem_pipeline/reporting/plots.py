@@ -136,8 +136,9 @@ def accuracy_against_tokens(evaluation: Evaluation) -> Plot | None:
 
     def draw(axes: Axes) -> None:
         filled = [cell["memory_tokens"] for _, cell in points if cell["memory_tokens"] > 0]
+        near = max(10.0, min(filled, default=0.0))  # below this the axis is linear, down to nothing
         if filled and max(filled) > 20 * min(filled):
-            axes.set_xscale("symlog", linthresh=min(filled), linscale=0.6)
+            axes.set_xscale("symlog", linthresh=near, linscale=0.6)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}" if value >= 0 else "")
         front = pareto_front([(cell["memory_tokens"], cell["score"]) for _, cell in points])
         axes.plot(*zip(*front, strict=True), color=INK, alpha=0.3, linewidth=1, drawstyle="steps-post", zorder=1)
@@ -154,7 +155,7 @@ def accuracy_against_tokens(evaluation: Evaluation) -> Plot | None:
                 elinewidth=1,
                 zorder=3,
             )
-        axes.set_xlim(left=-0.3 * min(filled) if axes.get_xscale() == "symlog" else -0.04 * max(filled, default=1.0))
+        axes.set_xlim(left=-0.3 * near if axes.get_xscale() == "symlog" else -0.04 * max(filled, default=1.0))
         axes.set_ylim(bottom=min(0.0, *(_least(cell) for _, cell in points)))
         axes.set_xlabel("memory tokens")
         axes.set_ylabel("score")
@@ -165,7 +166,7 @@ def accuracy_against_tokens(evaluation: Evaluation) -> Plot | None:
         "Score against memory",
         f"Bars are {100 * evaluation['bootstrap']['level']:g} % bootstrap intervals. The stepped line joins the "
         "managers that no other beats on both axes.",
-        _svg("accuracy", draw, size=(5.2, 3.5), right=0.65),
+        picture("accuracy", draw, size=(5.2, 3.5), right=0.65),
     )
 
 
@@ -233,10 +234,14 @@ def _lines(
             columns = len(series) if len(series) <= 4 else 3
             axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=columns, columnspacing=1.2)
 
-    return Plot(name, title, caption, _svg(name, draw, size=(4.6, 2.7)))
+    return Plot(name, title, caption, picture(name, draw, size=(4.6, 2.7)))
 
 
-def _svg(name: str, draw: Callable[[Axes], None], *, size: tuple[float, float], right: float | None = None) -> str:
+def picture(name: str, draw: Callable[[Axes], None], *, size: tuple[float, float], right: float | None = None) -> str:
+    """What `draw` puts on one pair of axes, in inches, as an SVG element in the colours of the page.
+
+    `right` leaves room for labels beside the axes, as a share of the width.
+    """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 

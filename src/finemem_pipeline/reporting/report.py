@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from finemem_pipeline.reporting.plots import Curves, accuracy_against_tokens, training_plots
+from finemem_pipeline.reporting.grid import Grid
+from finemem_pipeline.reporting.plots import Curves, Plot, accuracy_against_tokens, training_plots
 from finemem_pipeline.reporting.table import (
     Evaluation,
     difference,
@@ -45,6 +47,21 @@ def write_report(path: str | Path, evaluation: Evaluation, curves: Curves, conte
             others=_others(evaluation),
         )
     )
+    return _replace(Path(path), page)
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of a page: pictures, then tables."""
+
+    title: str
+    plots: tuple[Plot, ...]
+    grids: tuple[Grid, ...]
+
+
+def write_credit_report(path: str | Path, title: str, run: Mapping[str, str], sections: Sequence[Section]) -> Path:
+    """Writes the page of a credit study, replacing an earlier one in a single move. `run` says what was run."""
+    page = _environment().get_template("credit.html").render(title=title, run=run, sections=sections)
     return _replace(Path(path), page)
 
 

@@ -84,7 +84,7 @@ def markdown_table(evaluation: Evaluation) -> str:
     for row in evaluation["rows"]:
         cells = (row["sources"].get(source) for source in evaluation["sources"])
         by_source.append([row["manager"], *(f"{score(c['score'])} ({below(c)})" if c else NOTHING for c in cells)])
-    return _markdown(overall) + "\n" + _markdown(by_source)
+    return markdown_rows(overall) + "\n" + markdown_rows(by_source)
 
 
 def headline(evaluation: Evaluation) -> str:
@@ -206,7 +206,8 @@ def _empty(title: str) -> Table:
     return table
 
 
-def _markdown(rows: Sequence[Sequence[str]]) -> str:
+def markdown_rows(rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; the first row is its head, the first column names the rows."""
     head, *body = [[cell.replace("|", "\\|") for cell in row] for row in rows]
     rule = ["---", *("---:" for _ in head[1:])]
     return "".join(f"| {' | '.join(row)} |\n" for row in (head, rule, *body))

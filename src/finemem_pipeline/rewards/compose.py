@@ -12,9 +12,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from finemem_pipeline.credit import SCHEMES, count_dead, count_excluded, group_advantages, live_columns, spread_evenly
+from finemem_pipeline.credit import (
+    ADVANTAGES,
+    SCHEMES,
+    MovingBaseline,
+    Scored,
+    count_excluded,
+    live_columns,
+    spread_evenly,
+)
 from finemem_pipeline.rewards.steps import StepReward
-from finemem_pipeline.rewards.table import REWARDS
+from finemem_pipeline.rewards.table import NEEDS, REWARDS
 from finemem_pipeline.rewards.variants import Spread, Variant
 from finemem_pipeline.rollouts import Rollout, RolloutGroup
 
@@ -23,7 +31,10 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RewardBreakdown:
-    """What one rollout earned. Every reward of REWARDS is here, with weight 0 where the variant does not name it."""
+    """What one rollout earned, from every reward of REWARDS: weight 0 where the variant does not name it.
+
+    A reward that reads probes is there only where the variant names it.
+    """
 
     terms: Mapping[str, Array]  # (T,) each, spread but unweighted; NaN: absent or failed
     weights: Mapping[str, float]
@@ -42,8 +53,8 @@ class GroupScore:
 
     @property
     def dead_columns(self) -> int:
-        """Steps with fewer than two scored siblings, or with equal rewards: they carry no signal."""
-        return count_dead(self.rewards)
+        """Steps at which every advantage is 0, since nobody is scored or all earned the same: they carry no signal."""
+        return int((self.advantages == 0).all(axis=0).sum())
 
     @property
     def excluded(self) -> int:
@@ -63,6 +74,8 @@ def score_rollout(rollout: Rollout, variant: Variant) -> RewardBreakdown:
     total = np.zeros(len(rollout.steps))
     for name, reward in REWARDS.items():
         named = variant.terms.get(name)
+        if named is None and name in NEEDS:
+            continue
         term = _per_step(reward(rollout), rollout, named.spread if named else None)
         weights[name] = named.weight if named else 0.0
         terms[name] = term.filled(np.nan)
@@ -71,15 +84,16 @@ def score_rollout(rollout: Rollout, variant: Variant) -> RewardBreakdown:
     return RewardBreakdown(terms, weights, total)
 
 
-def score_group(group: RolloutGroup, variant: Variant) -> GroupScore:
-    """Rewards and same-step advantages of G siblings, compared on the final questions that all of them have scored.
+def score_group(group: RolloutGroup, variant: Variant, baseline: MovingBaseline | None = None) -> GroupScore:
+    """Rewards and advantages of G siblings, compared on the final questions that all of them have scored.
 
     If there are final questions but none that all have scored, the group is dropped: its breakdowns are those of each
-    rollout by itself, its rewards NaN and its advantages 0. Raises ValueError for a single sibling.
+    rollout by itself, its rewards NaN and its advantages 0. `baseline` is the run's own, for advantages that remember;
+    it takes these rewards in. Raises ValueError for a single sibling, unless the variant's advantage allows one.
     """
-    scored = [{a.question_id for a in rollout.answers if a.score is not None} for rollout in group.rollouts]
+    answered = [{a.question_id for a in rollout.answers if a.score is not None} for rollout in group.rollouts]
     asked = [a.question_id for rollout in group.rollouts for a in rollout.answers]
-    common = tuple(q for q in dict.fromkeys(asked) if all(q in ids for ids in scored))
+    common = tuple(q for q in dict.fromkeys(asked) if all(q in ids for ids in answered))
     dropped = "no final question is scored for every sibling" if asked and not common else None
     compared = set(asked if dropped else common)
     breakdowns = tuple(
@@ -89,7 +103,13 @@ def score_group(group: RolloutGroup, variant: Variant) -> GroupScore:
     rewards = np.stack([breakdown.total for breakdown in breakdowns])
     if dropped:
         rewards = np.full_like(rewards, np.nan)
-    return GroupScore(breakdowns, rewards, group_advantages(rewards), common, dropped)
+    scored = Scored(
+        rewards,
+        {name: np.stack([each.terms[name] for each in breakdowns]) for name in breakdowns[0].terms},
+        breakdowns[0].weights,
+    )
+    advantages = ADVANTAGES[variant.advantage](scored, baseline or MovingBaseline())
+    return GroupScore(breakdowns, rewards, advantages, common, dropped)
 
 
 def variance_shares(groups: Iterable[GroupScore]) -> dict[str, float]:
@@ -106,9 +126,7 @@ def variance_shares(groups: Iterable[GroupScore]) -> dict[str, float]:
             apart = group.rewards[there, t] - group.rewards[there, t].mean()
             variance += float(apart @ apart) / (len(there) - 1)
             for name in REWARDS:
-                parts = np.array(
-                    [_weighted(group.breakdowns[g].terms[name][t], group.breakdowns[g].weights[name]) for g in there]
-                )
+                parts = np.array([_weighted(group.breakdowns[g], name, int(t)) for g in there])
                 shares[name] += float((parts - parts.mean()) @ apart) / (len(there) - 1)
     return {name: share / variance for name, share in shares.items()} if variance else {}
 
@@ -126,6 +144,7 @@ def _per_step(value: float | Array, rollout: Rollout, spread: Spread | None) -> 
     return np.ma.MaskedArray(shared * steps if spread.scale == "T" else shared)
 
 
-def _weighted(term: float, weight: float) -> float:
+def _weighted(breakdown: RewardBreakdown, name: str, t: int) -> float:
     """What a term adds to r_t. Where r_t is a number, a NaN is a term that is absent or has no weight."""
-    return 0.0 if np.isnan(term) else weight * term
+    weight = breakdown.weights.get(name, 0.0)
+    return 0.0 if not weight or np.isnan(breakdown.terms[name][t]) else weight * float(breakdown.terms[name][t])

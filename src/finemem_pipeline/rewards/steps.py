@@ -22,6 +22,20 @@ def step_means(rollout: Rollout, asked: Callable[[StepRecord], Sequence[Answer]]
     return np.ma.MaskedArray([_mean(at) for at in answers], mask=[not at for at in answers], dtype=np.float64)
 
 
+def probed(name: str) -> Callable[[StepRecord], Sequence[Answer]]:
+    """Picks the answers of a probe. The picker raises ValueError at a step for which they were not collected."""
+
+    def pick(step: StepRecord) -> Sequence[Answer]:
+        if name not in step.probes:
+            raise ValueError(
+                f"step {step.step} was not probed for '{name}': reasoning.probes collects these answers, and has to "
+                "before rewards are computed"
+            )
+        return step.probes[name]
+
+    return pick
+
+
 def _mean(answers: Sequence[Answer]) -> float:
     scores = [answer.score for answer in answers if answer.score is not None]
     return sum(scores) / len(scores) if scores and len(scores) == len(answers) else float("nan")

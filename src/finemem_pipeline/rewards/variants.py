@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from finemem_pipeline.credit import SCHEMES
+from finemem_pipeline import credit
+from finemem_pipeline.credit import ADVANTAGES, SCHEMES
 from finemem_pipeline.errors import FinememError, unknown
+from finemem_pipeline.rewards import table
 from finemem_pipeline.rewards.table import PER_ROLLOUT, REWARDS
 
 
@@ -39,19 +41,31 @@ class Variant:
 
     name: str
     terms: Mapping[str, Term]
+    advantage: str = "same_step"  # a name in credit.ADVANTAGES
+
+    @property
+    def probes(self) -> tuple[str, ...]:
+        """The further answers that its rewards and schemes read, by the names of reasoning.probes."""
+        schemes = [term.spread.scheme for term in self.terms.values() if term.spread is not None]
+        wanted = [credit.NEEDS.get(scheme) for scheme in schemes] + [table.NEEDS.get(name) for name in self.terms]
+        return tuple(dict.fromkeys(name for name in wanted if name is not None))
 
 
 def variant(name: str, mapping: Mapping[str, object]) -> Variant:
     """The variant that a mapping as in `parameters_rewards.yml` describes. Raises VariantError, naming the place."""
     where = f"rewards.{name}"
     terms: dict[str, Term] = {}
-    for reward, value in _fields(where, mapping).items():
+    fields = _fields(where, mapping)
+    advantage = fields.pop("advantage", "same_step")
+    if not isinstance(advantage, str) or advantage not in ADVANTAGES:
+        raise VariantError(unknown(f"{where}.advantage", str(advantage), ADVANTAGES, "advantage"))
+    for reward, value in fields.items():
         if reward not in REWARDS:
             raise VariantError(unknown(where, reward, REWARDS, "reward"))
         terms[reward] = _term(f"{where}.{reward}", reward, value)
     if not any(term.weight for term in terms.values()):
         raise VariantError(f"{where}: no reward has a weight above 0. Known: {', '.join(sorted(REWARDS))}.")
-    return Variant(name, terms)
+    return Variant(name, terms, advantage)
 
 
 def _term(where: str, reward: str, value: object) -> Term:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from finemem_pipeline.memory import Delete, Insert, Skip, Update
-from finemem_pipeline.rewards import REWARDS, GroupScore, variance_shares
+from finemem_pipeline.rewards import GroupScore, variance_shares
 from finemem_pipeline.rollouts import RolloutGroup
 
 _KINDS = {Insert: "insert", Update: "update", Delete: "delete", Skip: "skip"}
@@ -53,7 +53,7 @@ def step_measures(
     for kind in _KINDS.values():
         measures[f"operations/{kind}"] = kinds[kind] / len(steps) if steps else None
     shares = variance_shares(scores)
-    for name in REWARDS:
+    for name in dict.fromkeys(name for score in scores for parts in score.breakdowns for name in parts.terms):
         measures[f"reward/{name}"] = _mean(
             [value for score in scores for parts in score.breakdowns for value in parts.terms[name]]
         )

@@ -38,10 +38,19 @@ class Layout:
     def rows(self) -> int:
         return self.episodes * self.steps * self.siblings
 
+    @property
+    def repeats(self) -> int:
+        """How often TRL is to repeat a data-set row: at least twice, so a single sibling has its steps stand in."""
+        return self.siblings if self.siblings > 1 else self.steps
 
-def schedule_dataset(order: Sequence[int], steps: int) -> Dataset:
-    """One data-set row per (episode, step); TRL repeats each G times and must not shuffle them."""
-    return Dataset.from_dict({"prompt": [json.dumps([episode, t]) for episode in order for t in range(steps)]})
+    def keys(self, episodes: Sequence[int]) -> list[list[int]]:
+        """What a data-set row holds, row after row: [episode, step], or [episode, 0] for a single sibling."""
+        return [[episode, t] for episode in episodes for t in range(self.steps if self.siblings > 1 else 1)]
+
+
+def schedule_dataset(order: Sequence[int], layout: Layout) -> Dataset:
+    """The data-set rows of all updates; TRL repeats each and must not shuffle them."""
+    return Dataset.from_dict({"prompt": [json.dumps(key) for key in layout.keys(order)]})
 
 
 class StepGRPOTrainer(GRPOTrainer):
@@ -56,10 +65,8 @@ class StepGRPOTrainer(GRPOTrainer):
     def _play(self, prompts: list[str], trainer: GRPOTrainer) -> dict[str, list[Any]]:
         shape = self._layout
         keys = [json.loads(prompt) for prompt in prompts]
-        wanted = [(e, t) for e, t in keys[:: shape.siblings]]
-        episodes = [e for e, t in wanted if t == 0]
-        expected = [[e, t] for e in episodes for t in range(shape.steps) for _ in range(shape.siblings)]
-        if keys != expected:
+        episodes = [e for e, t in keys[:: shape.repeats] if t == 0]
+        if keys != [key for key in shape.keys(episodes) for _ in range(shape.repeats)]:
             raise RuntimeError("the trainer handed out rows in another order than episodes × steps × siblings")
         samples = self._play_step(self.state.global_step + 1, episodes)
         self._advantages = torch.tensor([sample.advantage for sample in samples], dtype=torch.float32)

@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +26,20 @@ from trl import GRPOConfig
 
 from finemem_pipeline import progress
 from finemem_pipeline.clock import Clock
+from finemem_pipeline.credit import MovingBaseline
 from finemem_pipeline.episodes import Episode
 from finemem_pipeline.errors import FinememError
 from finemem_pipeline.manager import Manager
 from finemem_pipeline.manager.play import play
 from finemem_pipeline.memory import CountTokens
+from finemem_pipeline.reasoning.probes import Sample, probe
 from finemem_pipeline.reasoning.reader import Reader
 from finemem_pipeline.records import encode_rollout
 from finemem_pipeline.rewards import Variant, score_group
 from finemem_pipeline.rollouts import RolloutGroup
-from finemem_pipeline.training.hardware import device
+from finemem_pipeline.training.hardware import device, give_back_memory
 from finemem_pipeline.training.measures import step_measures
-from finemem_pipeline.training.runs import COMPLETE, Run, step_of
+from finemem_pipeline.training.runs import COMPLETE, Run, step_of, write_json
 from finemem_pipeline.training.samples import StepSample, step_samples
 from finemem_pipeline.training.schedule import episode_order, longest, question_subset
 from finemem_pipeline.training.step_grpo import Layout, StepGRPOTrainer, schedule_dataset
@@ -66,6 +68,9 @@ def result_name(steps: int) -> str:
     return f"policy-{steps:05d}"
 
 
+BASELINE = "baseline.json"
+"""Beside a checkpoint: what advantages that remember have seen so far."""
+
 OnPhase = Callable[[int, str], None]
 """(update, what is happening): for progress bars."""
 
@@ -80,6 +85,7 @@ class Settings:
     seed: int
     question_share: float
     question_floor: int
+    retention: Sample
     epsilon: float
     kl: float
     learning_rate: float
@@ -120,6 +126,7 @@ class Practice:
         self.rollouts_folder = rollouts_folder
         self.on_phase = on_phase
         self.longest = longest(episodes)
+        self.baseline = MovingBaseline()
         self.measures: dict[str, float | None] = {}
 
     def play_step(self, update: int, indices: Sequence[int]) -> list[StepSample]:
@@ -138,8 +145,11 @@ class Practice:
             clock=self.clock,
             on_wave=lambda wave, waves: self.on_phase(update, f"playing chunk {wave} of {waves}"),
         )
+        if self.variant.probes:
+            with self.clock("read"):
+                groups = probe(groups, chosen, self.reader, self.variant.probes, self.settings.retention)
         with self.clock("score"):
-            scores = [score_group(group, self.variant) for group in groups]
+            scores = [score_group(group, self.variant, self.baseline) for group in groups]
             rows = step_samples(groups, [score.advantages for score in scores], self.longest, self.filler_id)
         with self.clock("write"):
             self._write(update, groups, [score.advantages for score in scores])
@@ -208,9 +218,12 @@ class _Diary(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         control.should_save |= state.global_step >= args.max_steps  # so that a longer run can go on from here
+        give_back_memory()
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        (self.run.checkpoints_folder / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+        checkpoint = self.run.checkpoints_folder / f"checkpoint-{state.global_step}"
+        write_json(checkpoint / BASELINE, asdict(self.practice.baseline))
+        (checkpoint / COMPLETE).touch()
 
 
 def train(
@@ -229,6 +242,11 @@ def train(
     if settings.steps == 0:
         return run.keep(result_name(0), lambda folder: save_weights(model, folder))
     layout = Layout(settings.episodes_per_step, practice.longest, settings.group_size)
+    if layout.repeats < 2:
+        raise FinememError(
+            "training.group_size: found 1 with streams of a single chunk, where TRL finds nothing to put side by side. "
+            "Take at least 2 siblings."
+        )
     micro_batch = max(n for n in range(1, settings.micro_batch + 1) if layout.rows % n == 0)
     checkpoint = run.newest_checkpoint()
     if checkpoint is not None and step_of(checkpoint) > settings.steps:
@@ -238,13 +256,15 @@ def train(
         )
     run.forget_after(step_of(checkpoint) if checkpoint is not None else 0)
     retell(run, settings.steps)
+    if checkpoint is not None:
+        practice.baseline = MovingBaseline(**json.loads((checkpoint / BASELINE).read_text(encoding="utf-8")))
     order = episode_order(len(practice.episodes), settings.steps * settings.episodes_per_step, settings.seed)
     arguments = GRPOConfig(
         output_dir=str(run.checkpoints_folder),
         per_device_train_batch_size=micro_batch,
         gradient_accumulation_steps=layout.rows // micro_batch,
         steps_per_generation=layout.rows // micro_batch,
-        num_generations=settings.group_size,
+        num_generations=layout.repeats,
         max_completion_length=settings.max_completion_tokens,
         temperature=settings.temperature,
         learning_rate=settings.learning_rate,
@@ -276,7 +296,7 @@ def train(
         model=model,
         args=arguments,
         processing_class=tokenizer,
-        train_dataset=schedule_dataset(order, practice.longest),
+        train_dataset=schedule_dataset(order, layout),
         play_step=play_synced,
         layout=layout,
         callbacks=[_Diary(run, practice)],

@@ -11,7 +11,6 @@ from typing import Any
 from transformers import set_seed
 
 from finemem_pipeline import wiring
-from finemem_pipeline.benchmarks.realbench import dump
 from finemem_pipeline.clock import Clock
 from finemem_pipeline.config import ReaderConfig, Recipe, TrainingConfig
 from finemem_pipeline.episodes import Episode
@@ -19,13 +18,14 @@ from finemem_pipeline.errors import FinememError
 from finemem_pipeline.generation import Sampling
 from finemem_pipeline.manager.policy import PolicyManager, Prompter
 from finemem_pipeline.manager.teacher import Teacher
+from finemem_pipeline.reasoning.probes import Sample
 from finemem_pipeline.reasoning.reader import Reader
 from finemem_pipeline.reporting.bars import Bar
-from finemem_pipeline.rewards import Variant
+from finemem_pipeline.rewards import OF_CHUNKS, Variant
 from finemem_pipeline.training import fingerprint
 from finemem_pipeline.training.hardware import trains_in_bf16
 from finemem_pipeline.training.policy import PlayingCopy, load_tokenizer, load_trainable
-from finemem_pipeline.training.runs import Run, digest
+from finemem_pipeline.training.runs import Run
 from finemem_pipeline.training.schedule import by_turns
 from finemem_pipeline.training.train import Practice, Settings, result_name, retell, train
 from finemem_pipeline.training.warm_start import IMITATION, WARM, WarmStart, demonstrations, imitate
@@ -50,8 +50,8 @@ def warm_start(
     """Imitates the teacher, or finds the weights of an earlier run of the same configuration."""
     constants = training.warm_start
     config = {
-        "episodes": episodes_digest(episodes),
-        "held_out": episodes_digest(held_out),
+        "episodes": fingerprint.streams(episodes),
+        "held_out": fingerprint.streams(held_out),
         "recipe": recipe.model_dump(mode="json", exclude=SPEED_ONLY | ONLY_FOR_REINFORCEMENT),
         "retriever": reader.retriever.model_dump(mode="json"),
         "warm_start": constants.model_dump(mode="json"),
@@ -74,7 +74,7 @@ def warm_start(
         if not shown or (converge and not checked):
             raise FinememError("the warm start needs training and dev streams to take demonstrations from")
         set_seed(training.seed)  # a fresh adapter is drawn at random
-        model = load_trainable(recipe.model, None, lora(recipe), full_precision=True)
+        model = load_trainable(recipe.model, None, lora(recipe))
         with run.alone(), Bar("imitating the teacher", rows // constants.batch) as bar:
             imitate(
                 model,
@@ -90,6 +90,7 @@ def warm_start(
                     check_every=constants.check_every,
                     learning_rate=recipe.warm_start_learning_rate,
                     bf16=trains_in_bf16(recipe.precision),
+                    gradient_checkpointing=recipe.gradient_checkpointing,
                     seed=training.seed,
                 ),
                 run,
@@ -113,8 +114,8 @@ def train_policy(
     reader_config: ReaderConfig,
 ) -> dict[str, Any]:
     """Trains one variant, from where the same configuration stopped if it did."""
-    paid_by_chunk = variant.terms.get("chunk")
-    if paid_by_chunk and paid_by_chunk.weight and not any(c.questions for e in episodes for c in e.chunks):
+    paid_by_chunk = any(term.weight for name, term in variant.terms.items() if name in OF_CHUNKS)
+    if paid_by_chunk and not any(c.questions for e in episodes for c in e.chunks):
         raise FinememError(
             f"rewards.{variant.name} pays for chunk questions, and no chunk of the training streams has any. "
             "Raise questions.per_chunk and run kedro run --pipelines=qa_generation, or choose another training.reward."
@@ -122,16 +123,12 @@ def train_policy(
     clock = Clock()
     reader = wiring.reader(reader_config, clock)
     config = {
-        "episodes": episodes_digest(episodes),
+        "episodes": fingerprint.streams(episodes),
         "warm_start": Path(warm[WARM]).parent.name,
         "recipe": recipe.model_dump(mode="json", exclude=SPEED_ONLY | {"warm_start_learning_rate"}),
         "training": training.model_dump(mode="json", exclude=NOT_PART_OF_A_RUN),
         "variant": wiring.plain(variant),
-        "reader": {
-            "reasoner": reader.reasoner.identity,
-            "retriever": reader_config.retriever.model_dump(mode="json"),
-            "k": reader.k,
-        },
+        "reader": wiring.reader_identity(reader_config, reader),
         **_made_with(recipe),
     }
     run = Run.open(training.folder, training.reward, config, fresh=training.resume == "never")
@@ -175,6 +172,7 @@ def _train(
         seed=training.seed,
         question_share=training.question_share,
         question_floor=training.question_floor,
+        retention=Sample(training.retention_questions, training.seed),
         epsilon=training.epsilon,
         kl=training.kl,
         learning_rate=recipe.learning_rate,
@@ -188,7 +186,7 @@ def _train(
         checkpoint_every=training.checkpoint_every,
     )
     tokenizer = load_tokenizer(recipe.model)
-    model = load_trainable(recipe.model, start, lora(recipe), full_precision=True)
+    model = load_trainable(recipe.model, start, lora(recipe))
     twin = PlayingCopy(recipe.model, recipe.precision)
     manager = PolicyManager(
         twin,
@@ -222,8 +220,3 @@ def _made_with(recipe: Recipe) -> dict[str, Any]:
 def lora(recipe: Recipe) -> dict[str, Any] | None:
     """The adapter's shape, or None to train all weights."""
     return recipe.lora.model_dump() if recipe.lora is not None else None
-
-
-def episodes_digest(episodes: Sequence[Episode]) -> str:
-    """The same for the same streams and questions."""
-    return digest([dump(episode) for episode in episodes])
