@@ -113,6 +113,7 @@ def test_with_every_step_skipped_nothing_is_known(rollout: Rollout):
 def test_ids_stay_those_of_the_record():
     rollout = recorded([[Insert("a"), Insert("b")], [Insert("c")], [Update("m3", "d"), Insert("e")]])
     assert [texts(bank) for bank in replay(rollout, {0})] == [{}, {"m3": "c"}, {"m3": "d", "m4": "e"}]
+    assert replay(rollout, {0})[-1].born == 4
     assert replay(rollout, {0})[-1].get("m3") == MemoryItem("m3", "d", (1, 2))
 
 

@@ -137,6 +137,13 @@ def test_shapley_asks_about_wrong_answers_too_but_not_about_those_without_eviden
     assert reasoner.asked == [Asked("Who has the red key?", ()), Asked("Who has the blue key?", ())]
 
 
+def test_a_wrong_answer_has_no_score_to_lose():
+    forgot = ((), (Insert(BLUE),), ())
+    group, _, reasoner = probed(played(forgot), "without_one")
+    assert [len(answer.evidence) for answer in group.rollouts[0].answers] == [1, 1, 0]
+    assert reasoner.asked == [Asked("Who has the blue key?", ())]
+
+
 def test_more_items_than_shapley_takes_are_refused_before_anything_is_asked():
     more = ((*KEEP[0], Insert("Dan has the key.")), *KEEP[1:])
     reasoner = Echo()
@@ -278,11 +285,14 @@ def test_probes_of_several_groups_go_to_their_own_and_earlier_probes_stay():
     reasoner = Echo()
     reader = Reader(BM25(), reasoner)
     groups = probe(groups, [KEYS, other], reader, ["subsets", "before"])
-    groups = probe(groups, [KEYS, other], reader, ["without_one"])
-    assert reasoner.batches == 3
+    groups = probe(groups, [KEYS, other], reader, ["without_one", "no_memory"])
+    assert reasoner.batches == 4
     kept, empty = groups[0].rollouts
     assert [len(kept.probes[name]) for name in ("subsets", "without_one")] == [6, 4]
-    assert (empty.probes, set(empty.steps[0].probes)) == ({"subsets": (), "without_one": ()}, {"before"})
+    assert (empty.probes, set(empty.steps[0].probes)) == (
+        {"subsets": (), "without_one": ()},
+        {"before", "no_memory"},
+    )
     [alone] = groups[1].rollouts
     assert {answer.question_id for answer in alone.probes["without_one"]} == {"green"}
     assert [group.episode_id for group in groups] == ["keys", "other"]
