@@ -186,6 +186,11 @@ def test_streams_that_are_not_generated_need_a_path(raw):
     assert "data.source=realbench needs data.path" in fault
 
 
+def test_a_name_that_stands_twice_in_a_list_is_refused(raw):
+    [fault] = faults(put(raw, "credit_bench.schemes", ["cited", "uniform", "cited"]))
+    assert fault == "credit_bench.schemes: 'cited' stands there twice, and would be counted twice."
+
+
 def test_an_empty_list_of_managers_is_refused(raw):
     [fault] = faults(put(raw, "evaluation.managers", []))
     assert fault.startswith("evaluation.managers is empty.")

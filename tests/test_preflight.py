@@ -122,6 +122,7 @@ def silent():
         ("questions", "writer", "write_chunk_questions"),
         ("questions", "verifier", "write_chunk_questions"),
         ("reader", "reasoner", "play_held_out"),
+        ("reader", "reasoner", "measure_fidelity"),
     ],
 )
 def test_a_server_that_does_not_answer_is_found_out(section, role, node, silent, model):

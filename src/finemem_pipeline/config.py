@@ -275,6 +275,9 @@ def _known(names: list[str], known: Iterable[str], where: str, what: str) -> lis
             raise ValueError(unknown(where, name, known, what))
     if not names:
         raise ValueError(f"{where} is empty. Known: {', '.join(known)}")
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"{where}: '{twice}' stands there twice, and would be counted twice.")
     return names
 
 

@@ -16,7 +16,7 @@ from finemem_pipeline.errors import FinememError
 READS = {"read_streams", "record_inputs"}
 WRITES_QUESTIONS = {"write_chunk_questions"}
 NEEDS_POLICY = {"warm_start_policy", "train_policy", "play_held_out"}
-NEEDS_READER = {"train_policy", "play_held_out"}
+NEEDS_READER = {"train_policy", "play_held_out", "measure_fidelity"}
 NEEDS_HELD_OUT = {"held_out_streams"}
 
 

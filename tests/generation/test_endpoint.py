@@ -25,6 +25,8 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
     delay: float = 0.0
     drip: float = 0.0  # seconds before every byte of the body
+    missing: int = 0  # bytes that are promised and do not come before the connection closes
+    silence: float = 0.0  # seconds before it closes
 
 
 class Server:
@@ -84,12 +86,15 @@ class Server:
                 with suppress(OSError):  # the client may not have waited
                     self.send_response(fault.status)
                     self.send_header("content-type", "application/json")
-                    self.send_header("content-length", str(len(body)))
+                    self.send_header("content-length", str(len(body) + fault.missing))
                     for name, value in fault.headers.items():
                         self.send_header(name, value)
                     self.end_headers()
                     if not fault.drip:
                         self.wfile.write(body)
+                        if fault.missing:
+                            time.sleep(fault.silence)
+                            self.close_connection = True
                         return
                     for byte in body:
                         time.sleep(fault.drip)
@@ -173,6 +178,7 @@ CHOICE = '{"choices": [{"message": %s, "finish_reason": "stop"}]}'
         pytest.param(Fault(429, "slow down"), id="429"),
         pytest.param(Fault(408), id="408"),
         pytest.param(Fault(0), id="connection dropped"),
+        pytest.param(Fault(200, '{"choices', missing=90), id="dropped in the middle of the reply"),
         pytest.param(Fault(200, "<html>please log in</html>"), id="not JSON"),
         pytest.param(Fault(200, ""), id="nothing"),
         pytest.param(Fault(200, "[]"), id="a list"),
@@ -194,6 +200,13 @@ def test_a_server_that_hangs_is_asked_again_after_the_timeout(server: Server):
     begin = time.monotonic()
     assert texts(endpoint(server, timeout=0.5), "hi") == ["HI"]
     assert 0.5 <= time.monotonic() - begin < 15.0
+
+
+def test_a_server_that_falls_silent_in_the_middle_of_a_reply_is_asked_again(server: Server):
+    server.faults = [Fault(body='{"choices', missing=90, silence=5.0)]
+    begin = time.monotonic()
+    assert texts(endpoint(server, timeout=0.5), "hi") == ["HI"]
+    assert 0.5 <= time.monotonic() - begin < 4.0
 
 
 def test_a_reply_that_drips_is_given_up_after_the_timeout(server: Server):

@@ -9,7 +9,7 @@ from finemem_pipeline.episodes import Chunk, Episode, Question
 from finemem_pipeline.manager import Turn
 from finemem_pipeline.manager.play import play
 from finemem_pipeline.memory import Delete, Insert, Operation, Skip, format_operations
-from finemem_pipeline.reasoning import Asked, Reply
+from finemem_pipeline.reasoning import Asked, ReasonerError, Reply
 from finemem_pipeline.reasoning.cache import AnswerCache
 from finemem_pipeline.reasoning.extractive import ExtractiveReasoner
 from finemem_pipeline.reasoning.reader import Reader
@@ -92,5 +92,5 @@ def test_a_part_of_the_steps_is_asked_about_once():
 
 def test_a_failed_answer_makes_no_truth():
     broken = Reader(BM25(), ScriptedReasoner(lambda one: Reply("", failure="refused")), max_unscored_share=1.0)
-    with pytest.raises(ValueError, match="question q1 failed: refused"):
+    with pytest.raises(ReasonerError, match="question q1 failed: refused"):
         causes([ADA], [BRUNO], reader=broken).left_out()

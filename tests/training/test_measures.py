@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from finemem_pipeline.memory import Applied, Delete, Insert, MemoryBank, Skip, Update
@@ -62,6 +64,14 @@ def test_scores_are_means_over_what_is_scored_and_the_rest_is_counted():
     assert row["outcome"] == pytest.approx(2 / 3)
     assert row["chunk_accuracy"] == pytest.approx(2 / 3)
     assert row["reader/unscored"] == 2
+
+
+def test_a_counterfactual_answer_that_failed_is_counted_as_unscored():
+    played = replace(
+        rollout(0, [DONE]), probes={"subsets": (Answer("q0", "", score=None), Answer("q0", "", score=0.0))}
+    )
+    step = replace(played.steps[0], probes={"before": (Answer("c0", "", score=None),)})
+    assert measured(replace(played, steps=(step,)), rollout(1, [DONE]))["reader/unscored"] == 2
 
 
 def test_every_reward_has_its_mean_and_its_share_of_the_variance():

@@ -142,6 +142,7 @@ class EndpointGenerator:
             raise self._failure(error) from error
 
     def _ask(self, client: OpenAI, conversation: Conversation, sampling: Sampling) -> Completion:
+        import httpx2  # the transport of openai, whose faults in the middle of a reply come as they are
         import openai
 
         request: dict[str, Any] = {
@@ -157,10 +158,15 @@ class EndpointGenerator:
         body = bytearray()
         deadline = time.monotonic() + cast(float, client.timeout)
         with client.chat.completions.with_streaming_response.create(**request) as response:
-            for piece in response.iter_bytes():  # the client's own timeout counts silence, not a reply that drips
-                body += piece
-                if time.monotonic() > deadline:
-                    raise openai.APITimeoutError(response.http_request)
+            try:
+                for piece in response.iter_bytes():  # the client's own timeout counts silence, not a reply that drips
+                    body += piece
+                    if time.monotonic() > deadline:
+                        raise openai.APITimeoutError(response.http_request)
+            except httpx2.TimeoutException as error:
+                raise openai.APITimeoutError(response.http_request) from error
+            except httpx2.RequestError as error:
+                raise openai.APIConnectionError(request=response.http_request) from error
         return _completion(body.decode(errors="replace"))
 
     def _failure(self, error: BaseException | None, attempts: int = 1) -> GeneratorError:

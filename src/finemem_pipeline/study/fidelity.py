@@ -44,8 +44,8 @@ def fidelities(
 ) -> list[Fidelity]:
     """Every scheme on the one rollout of the group, against the truths by leaving out and by Shapley value of steps.
 
-    `make_reader` gives a reader with an empty cache: each scheme pays for its own probes. Raises ValueError if an
-    answer failed.
+    `make_reader` gives a reader with an empty cache: each scheme pays for its own probes. Raises ReasonerError if
+    an answer failed.
     """
     [rollout] = group.rollouts
     causes = Causes(rollout, episode.questions, make_reader())
@@ -54,9 +54,8 @@ def fidelities(
     found = []
     for scheme in schemes:
         reader = make_reader()
-        reader.answer(
-            [(question, rollout.steps[-1].bank) for question in episode.questions]
-        )  # known without the scheme
+        if scheme in NEEDS:  # what is known without the scheme costs it nothing
+            reader.answer([(question, rollout.steps[-1].bank) for question in episode.questions])
         before, began = reader.usage, time.perf_counter()
         probed = probe([group], [episode], reader, [NEEDS[scheme]]) if scheme in NEEDS else [group]
         credit = SCHEMES[scheme](probed[0].rollouts[0])

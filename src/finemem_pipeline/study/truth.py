@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from finemem_pipeline.episodes import Question
 from finemem_pipeline.memory import MemoryBank, Skip
+from finemem_pipeline.reasoning import ReasonerError
 from finemem_pipeline.reasoning.reader import Reader
 from finemem_pipeline.replay import last_bank
 from finemem_pipeline.rollouts import Rollout
@@ -66,7 +67,7 @@ class Causes:
     def _ask(self, parts: Iterable[Steps]) -> None:
         """Finds r_global of the parts that are not known yet, all of them in one batch.
 
-        Raises ValueError if an answer failed: a truth with holes would be none.
+        Raises ReasonerError if an answer failed: a truth with holes would be none.
         """
         missing = [part for part in dict.fromkeys(parts) if part not in self._worth]
         if not missing:
@@ -83,7 +84,10 @@ class Causes:
         answers = self.reader.answer([(question, bank) for bank in banks.values() for question in self.questions])
         failed = next((answer for answer in answers if answer.score is None), None)
         if failed is not None:
-            raise ValueError(f"{self.rollout.episode_id}: question {failed.question_id} failed: {failed.failure}")
+            raise ReasonerError(
+                f"{self.rollout.episode_id}: question {failed.question_id} failed: {failed.failure}. What caused the "
+                "score cannot be told without it; run again to have it asked again."
+            )
         scores = np.array([answer.score for answer in answers], dtype=np.float64).reshape(len(banks), -1)
         found = dict(zip(banks, scores.mean(axis=1), strict=True))
         for part in missing:

@@ -23,10 +23,15 @@ LIBRARIES = ("torch", "transformers", "trl", "peft")
 
 
 @cache
-def code() -> str:
-    """Digest of the code that plays, answers, scores and learns. Comments and docstrings do not count."""
+def code(*more: str) -> str:
+    """Digest of the code that plays, answers, scores and learns, and of `more` files of the package.
+
+    Comments and docstrings do not count.
+    """
     root = Path(finemem_pipeline.__file__).parent
-    files = sorted(file for room in ROOMS for file in (root / room).rglob("*.py")) + [root / name for name in FILES]
+    files = sorted(file for room in ROOMS for file in (root / room).rglob("*.py")) + [
+        root / name for name in (*FILES, *more)
+    ]
     read = hashlib.sha256()
     for file in files:
         read.update(f"{file.relative_to(root)}\n{_substance(file.read_text(encoding='utf-8'))}\n".encode())

@@ -34,6 +34,8 @@ def step_measures(
     lengths = [len(step.completion.completion_ids) for step in steps]
     finals = [answer.score for rollout in rollouts for answer in rollout.answers]
     chunk_answers = [answer.score for step in steps for answer in step.answers]
+    probes = [rollout.probes for rollout in rollouts] + [step.probes for step in steps]
+    probed = [answer.score for found in probes for answers in found.values() for answer in answers]
     measures: dict[str, float | None] = {
         "outcome": _mean([score for score in finals if score is not None]),
         "chunk_accuracy": _mean([score for score in chunk_answers if score is not None]),
@@ -48,7 +50,7 @@ def step_measures(
         "memory/share_of_text": _mean([rollout.final_tokens / rollout.tokens_read for rollout in rollouts]),
         "completion/length": _mean([float(length) for length in lengths]),
         "completion/cut_share": _mean([float(step.completion.finish == "length") for step in steps]),
-        "reader/unscored": float(sum(score is None for score in [*finals, *chunk_answers])),
+        "reader/unscored": float(sum(score is None for score in [*finals, *chunk_answers, *probed])),
     }
     for kind in _KINDS.values():
         measures[f"operations/{kind}"] = kinds[kind] / len(steps) if steps else None

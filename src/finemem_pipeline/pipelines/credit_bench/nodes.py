@@ -25,6 +25,15 @@ from finemem_pipeline.training import fingerprint
 from finemem_pipeline.training.runs import digest
 
 FULL_STEPS = (5, 10, 20, 50)
+MEASURED_BY = (
+    "benchmarks/planted.py",
+    "benchmarks/planted_words.py",
+    "study/families.py",
+    "study/fidelity.py",
+    "study/habits.py",
+    "study/truth.py",
+)
+"""Files beside those of a training run that a row of the fidelity study depends on."""
 REPORT = Path("data/08_reporting/credit.html")
 
 log = logging.getLogger(__name__)
@@ -38,20 +47,22 @@ def measure_fidelity(bench: CreditBenchConfig, data: DataConfig, reader: ReaderC
         steps = FULL_STEPS if bench.full else bench.steps
         cases: Iterator[Case] = planted_cases(bench.families, steps, bench.habits, seeds)
         count = len(bench.families) * len(steps) * len(bench.habits) * bench.seeds
+        given = None
     else:
         episodes = _given(data, bench.streams)
         cases = given_cases(episodes, bench.habits, seeds)
         count = len(episodes) * len(bench.habits) * bench.seeds
+        given = fingerprint.streams(episodes)
 
     def make_reader() -> Reader:
-        return Reader(answers.retriever, answers.reasoner, answers.k, AnswerCache(None))
+        return Reader(answers.retriever, answers.reasoner, answers.k, AnswerCache(None), answers.max_unscored_share)
 
     made_by = {
         "reader": wiring.reader_identity(reader, answers),
         "schemes": bench.schemes,
         "orders": bench.orders,
-        "data": data.model_dump(mode="json", include={"source", "sources"}),
-        "code": fingerprint.code(),
+        "streams": given,  # planted ones follow from the code
+        "code": fingerprint.code(*MEASURED_BY),
     }
     ledger = Ledger(bench.folder / f"fidelity-{digest(made_by)}.jsonl")
     with Bar("measuring credit", count) as bar:

@@ -24,12 +24,7 @@ from finemem_pipeline.training import fingerprint
 from finemem_pipeline.training.runs import digest
 
 PLAYED = Path("data/07_model_output/played")
-PLAYED_BY = {
-    "model",
-    "precision",
-    "max_completion_tokens",
-    "memory_tokens",
-}
+PLAYED_BY = {"model", "precision", "max_completion_tokens", "memory_tokens"}
 """What of a recipe a greedy policy plays by."""
 
 log = logging.getLogger(__name__)
@@ -45,7 +40,8 @@ def play_managers(
 ) -> dict[str, list[RolloutGroup]]:
     """One rollout of every stream by every manager asked for, in the order of evaluation.managers.
 
-    What a policy has played before is read back: decoding is greedy, so that it would only be played again.
+    What a policy has played before is read back: decoding is greedy, so that it would only be played again. Where an
+    answer failed nothing is kept, as it may succeed the next time.
     `imitation` is left out, and said so, where training.warm_start asked for none.
     """
     weights: dict[str, str | None] = {
@@ -63,9 +59,7 @@ def play_managers(
     places: dict[str, JsonLinesDataset] = {}
     conditions = {
         "streams": fingerprint.streams(episodes),
-        "recipe": recipe.model_dump(
-            mode="json", include={"model", "precision", "max_completion_tokens", "memory_tokens"}
-        ),
+        "recipe": recipe.model_dump(mode="json", include=PLAYED_BY),
         "reader": wiring.reader_identity(reader_config, reader),
         "batch": evaluation.batch,
         "base_model": fingerprint.base_model(recipe.model),
@@ -96,9 +90,10 @@ def play_managers(
                 batch = episodes[first : first + evaluation.batch]
                 groups += play(batch, manager, reader, count_tokens, ask_chunks=False)
                 bar.at(len(groups))
-        if kept is not None:
-            kept.save(encode_rollout(rollout) for group in groups for rollout in group.rollouts)
         played[name] = groups
+        rollouts = [rollout for group in groups for rollout in group.rollouts]
+        if kept is not None and all(answer.score is not None for rollout in rollouts for answer in rollout.answers):
+            kept.save(map(encode_rollout, rollouts))
     return played
 
 
