@@ -63,11 +63,14 @@ def fidelity_plot(summary: Summary) -> Plot:
     families = summary["by"]["family"]
 
     def draw(axes: Axes) -> None:
+        named: set[str] = set()
         for place, row in enumerate(reversed(summary["schemes"])):
             for colour, (family, found) in zip(_cycle(len(families)), families.items(), strict=True):
                 mean = found[row["scheme"]]["mean"]
                 if mean is not None and len(families) > 1:
-                    axes.plot(mean, place, "o", color=colour, markersize=4, label=family if place == 0 else None)
+                    label = None if family in named else family
+                    named.add(family)
+                    axes.plot(mean, place, "o", color=colour, markersize=4, label=label)
             cell = row["measures"][summary["leading"]]
             if cell["low"] is not None:
                 axes.plot([cell["low"], cell["high"]], [place, place], color=INK, linewidth=1.4)
