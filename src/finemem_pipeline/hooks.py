@@ -190,7 +190,9 @@ class MlflowHook:
         tracker.artifact(self._project / path)
 
     def _run_name(self, variant: object, seed: object) -> str:
-        return f"{self._pipeline}-{variant}-{seed}"
+        """The pipelines, and what is trained where something is trained or evaluated."""
+        trained = {"default", "train", "evaluate"} & set(self._pipeline.split("+"))
+        return f"{self._pipeline}-{variant}-{seed}" if trained else self._pipeline
 
     def _relative(self, path: str) -> str:
         """The path as seen from the project, if it lies there."""

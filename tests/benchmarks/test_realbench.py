@@ -281,6 +281,8 @@ def test_a_chunk_question_names_the_chunk_that_replaces_its_answer(tmp_path: Pat
     assert dump(episode)["chunk_questions"][0]["until_chunk_id"] == "c01"
     said = faults(written(tmp_path / "b.jsonl", row(chunk_questions=[{**own, "until_chunk_id": "c7"}])))
     assert "chunk_questions[0].until_chunk_id: 'c7' is no chunk of this row." in said
+    said = faults(written(tmp_path / "c.jsonl", row(chunk_questions=[{**own, "until_chunk_id": own["chunk_id"]}])))
+    assert f"'{own['chunk_id']}' is not later than the question's own chunk" in said
 
 
 def test_a_chunk_question_may_name_other_evidence_than_its_chunk() -> None:

@@ -257,6 +257,8 @@ class _Row(BaseModel):
                     for each in ids:
                         if each not in known:
                             yield f"{table}[{place}].{field}", f"'{each}' is no chunk of this row.{_guess(each, known)}"
+                        elif field == "until_chunk_id" and known[each] <= known.get(named[0][1][0], -1):
+                            yield f"{table}[{place}].{field}", f"'{each}' is not later than the question's own chunk"
 
     def episode(self) -> Episode:
         place = {chunk.chunk_id: index for index, chunk in enumerate(self.chunks)}
