@@ -222,7 +222,9 @@ def episodes(draw: st.DrawFn) -> Episode:
         Chunk(
             t,
             draw(texts),
-            tuple(question(draw(st.none() | st.integers(0, steps - 1))) for _ in range(draw(st.integers(0, 2)))),
+            tuple(
+                question(draw(st.sampled_from([None, *range(t + 1, steps)]))) for _ in range(draw(st.integers(0, 2)))
+            ),
             draw(st.none() | texts),
         )
         for t in range(steps)
