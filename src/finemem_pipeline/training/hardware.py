@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
+from pathlib import Path
 
 import torch
 
@@ -14,7 +16,7 @@ def device() -> str:
 
 
 def keep_freed_memory() -> None:
-    """Lets the C library keep what tensors free, where that can be asked of it (glibc), until `give_back_memory`.
+    """Lets the C library keep what tensors free, where that can be asked of it (glibc); see `give_back_memory`.
 
     By default it hands large blocks back to the system and faults them in again, page by page, for the next tensor:
     on a CPU a third of the time of an update.
@@ -26,9 +28,14 @@ def keep_freed_memory() -> None:
 
 
 def give_back_memory() -> None:
-    """Returns to the system what the C library has kept: called after every update, else it frays into holes."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    """Returns to the system what the C library has kept, once the process holds more than half of the memory there is.
+
+    Called between updates: what is kept frays into holes that no other tensor fits into, and grows.
+    """
+    with contextlib.suppress(OSError, AttributeError, ValueError):
+        held = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])  # pages
+        if 2 * held > os.sysconf("SC_PHYS_PAGES"):
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of malloc.h
