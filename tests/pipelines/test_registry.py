@@ -9,15 +9,16 @@ PIPELINES = register_pipelines()
 
 
 def test_the_pipelines_have_these_names():
-    assert set(PIPELINES) == {"data", "qa_generation", "train", "evaluate", "__default__"}
+    assert set(PIPELINES) == {"data", "qa_generation", "train", "evaluate", "credit_bench", "__default__"}
 
 
-def test_the_default_runs_all_of_them():
-    assert set(PIPELINES["__default__"].nodes) == set(sum((PIPELINES[name] for name in PIPELINES), Pipeline([])).nodes)
+def test_the_default_goes_from_raw_streams_to_the_table():
+    parts = ("data", "qa_generation", "train", "evaluate")
+    assert set(PIPELINES["__default__"].nodes) == set(sum((PIPELINES[name] for name in parts), Pipeline([])).nodes)
 
 
 def test_every_node_is_named_after_its_function():
-    for node in PIPELINES["__default__"].nodes:
+    for node in {node for pipeline in PIPELINES.values() for node in pipeline.nodes}:
         assert node.name == node.func.__name__
 
 
@@ -39,6 +40,7 @@ def test_a_run_needs_parameters_alone():
             {"train_episodes", "test_episodes", "warm_start", "training_summary", "input_record"},
             {"report_path"},
         ),
+        ("credit_bench", set(), {"credit_report_path"}),
     ],
 )
 def test_a_pipeline_reads_and_writes(name, reads, writes):
