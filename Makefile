@@ -6,7 +6,7 @@ MODEL := data/06_models/base/smollm2-135m-instruct
 # Threads that wait by spinning bring a busy machine to a crawl.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help setup run test test-slow lint format bench-step bench-reader clean
+.PHONY: help setup run test test-slow lint format bench-step bench-reader bench-credit bench-growth clean
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
 
@@ -45,6 +45,12 @@ bench-step: setup ## where the time of one training step goes
 
 bench-reader: .venv/ready ## how good the offline reader is
 	$(BIN)/python benchmarks/reader_quality.py
+
+bench-credit: .venv/ready ## what the answers behind credit cost, beside the usual way
+	$(BIN)/python benchmarks/credit_time.py
+
+bench-growth: .venv/ready ## how the cost of credit grows with streams, memories and questions
+	$(BIN)/python benchmarks/credit_growth.py
 
 clean: ## remove what runs have made, keep the environment and the small model
 	find data -mindepth 2 -not -name .gitkeep -not -path 'data/06_models/base*' -delete

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -110,6 +111,33 @@ def test_siblings_start_from_a_copy_of_their_common_past():
     assert bm25.tokenised == 50 + 8
 
 
+def test_a_text_that_siblings_write_alike_is_split_once():
+    bm25 = BM25()
+    past = bank_of("ada", "turin", "rain")
+    for words in ("seen by all", "seen by all", "seen by one"):
+        bank, _ = past.apply(Insert(words), 3)
+        assert bm25.search(["seen"], bank.items, k=1)[0][0][0].text == words
+    assert bm25.tokenised == 3 + 2
+
+
+def test_an_index_full_of_forgotten_texts_is_begun_anew():
+    bm25 = BM25()
+    bank = bank_of(*(f"fact {n}" for n in range(10)))
+    for step in range(10, 1000):
+        bank, _ = bank.apply(Delete(bank.items[0].id), step)
+        bank, _ = bank.apply(Insert(f"fact {step}"), step)
+        assert bm25.search(["fact"], bank.items, k=1) == BM25().search(["fact"], bank.items, k=1)
+        assert max(len(each.numbers) for each in bm25._pool) <= 4 * (10 + 16)
+    assert bm25.tokenised < 990 + 2 * 10 * 10
+
+
+def test_many_queries_are_answered_as_each_by_itself():
+    items = bank_of(*(f"fact {n} of {n % 7} and {n % 11}" for n in range(1500))).items
+    queries = [f"fact of {n}" for n in range(12)]
+    together = BM25().search(queries, items, k=3)
+    assert together == [BM25().search([query], items, k=3)[0] for query in queries]
+
+
 def test_an_index_changed_in_place_leaves_its_copies_alone():
     bm25 = BM25(indexes=2)
     past = bank_of("rain")
@@ -119,6 +147,25 @@ def test_an_index_changed_in_place_leaves_its_copies_alone():
         bm25.search(["rain"], bank.items, k=2)
     left, _ = left.apply(Insert("snow"), 2)
     assert bm25.search(["rain"], left.items, k=2) == BM25().search(["rain"], left.items, k=2)
+
+
+@settings(max_examples=150)
+@given(st.lists(TEXTS, min_size=1, max_size=12), TEXTS, st.integers(1, 4))
+def test_the_score_is_the_formulas_to_the_last_bit(texts: list[str], query: str, k: int):
+    items = bank_of(*texts).items
+    words = [re.findall(r"\w+", text.lower()) for text in texts]
+    mean_length = sum(map(len, words)) / len(words)
+    scores = [0.0] * len(items)
+    for word in re.findall(r"\w+", query.lower()):
+        df = sum(word in held for held in words)
+        idf = math.log(1 + (len(items) - df + 0.5) / (df + 0.5))
+        for place, held in enumerate(words):
+            if word in held:
+                tf = held.count(word)
+                scores[place] += idf * tf * (1.5 + 1) / (tf + 1.5 * (1 - 0.75 + 0.75 * len(held) / mean_length))
+    ranked = sorted(zip(scores, range(len(items)), strict=True), reverse=True)
+    expected = [(items[place], score) for score, place in ranked if score > 0][:k]
+    assert BM25().search([query], items, k) == [expected]
 
 
 @settings(max_examples=150)
