@@ -58,19 +58,20 @@ def markdown_grids(grids: Sequence[Grid]) -> str:
 
 def with_interval(cell: Mapping[str, Any] | None, digits: int = 3) -> str:
     """0.512 [0.402, 0.611], 0.512 where there is no interval, or a dash."""
-    if cell is None or cell["mean"] is None:
-        return NOTHING
-    if cell["low"] is None:
-        return f"{cell['mean']:.{digits}f}".replace("-", "−")
-    mean, low, high = (f"{cell[key]:.{digits}f}".replace("-", "−") for key in ("mean", "low", "high"))
-    return f"{mean} [{low}, {high}]"
+    return _told(cell, f".{digits}f")
 
 
 def signed_interval(cell: Mapping[str, Any] | None) -> str:
     """+0.120 [+0.030, +0.210]*, the star where 0 is excluded, or a dash."""
+    told = _told(cell, "+.3f")
+    apart = cell is not None and cell["low"] is not None and (cell["low"] > 0 or cell["high"] < 0)
+    return f"{told}*" if apart else told
+
+
+def _told(cell: Mapping[str, Any] | None, form: str) -> str:
     if cell is None or cell["mean"] is None:
         return NOTHING
-    if cell["low"] is None:
-        return f"{cell['mean']:+.3f}".replace("-", "−")
-    mean, low, high = (f"{cell[key]:+.3f}".replace("-", "−") for key in ("mean", "low", "high"))
-    return f"{mean} [{low}, {high}]{'*' if cell['low'] > 0 or cell['high'] < 0 else ''}"
+    mean, low, high = (
+        None if cell[key] is None else format(cell[key], form).replace("-", "−") for key in ("mean", "low", "high")
+    )
+    return f"{mean}" if low is None else f"{mean} [{low}, {high}]"
