@@ -204,6 +204,8 @@ def test_an_empty_list_of_managers_is_refused(raw):
         ("data.sources", "", []),
         ("evaluation.managers", "trained+no_memory", ["trained", "no_memory"]),
         ("data.planted.chunks", "2+5", [2, 5]),
+        ("credit_bench.steps", "5+10", [5, 10]),
+        ("credit_bench.steps", 5, [5]),
     ],
 )
 def test_lists_are_joined_by_a_plus_on_the_command_line(raw, place, joined, split):

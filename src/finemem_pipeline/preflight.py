@@ -14,6 +14,7 @@ from finemem_pipeline.config import EndpointConfig, Parameters, TransformersConf
 from finemem_pipeline.errors import FinememError
 
 READS = {"read_streams", "record_inputs"}
+MEASURES = {"measure_fidelity"}
 WRITES_QUESTIONS = {"write_chunk_questions"}
 NEEDS_POLICY = {"warm_start_policy", "train_policy", "play_held_out"}
 NEEDS_READER = {"train_policy", "play_held_out", "measure_fidelity"}
@@ -40,6 +41,8 @@ def check(parameters: Parameters, nodes: set[str]) -> None:
     if nodes & READS and data.source != "planted" and data.path is not None:
         for split in SPLITS:
             locate(data.path, split)
+    if nodes & MEASURES and data.source != "planted" and data.path is not None:
+        locate(data.path, "test")
     if nodes & NEEDS_HELD_OUT and evaluation.path is not None:
         for _ in BENCHMARKS[evaluation.source](evaluation.path, "test"):
             break  # the loader checks every row before it gives out the first
