@@ -44,7 +44,7 @@ class Section(BaseModel):
 
 
 def _split(value: Any) -> Any:
-    """Lists given on the command line are joined by '+', as Kedro splits on commas; a single number is a list of one."""
+    """Lists given on the command line are joined by '+', as Kedro splits on commas; one number is a list of one."""
     if isinstance(value, int) and not isinstance(value, bool):
         return [value]
     return [part for part in value.split("+") if part] if isinstance(value, str) else value
