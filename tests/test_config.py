@@ -15,6 +15,8 @@ from finemem_pipeline.config import (
     TransformersConfig,
     parse_parameters,
 )
+from finemem_pipeline.credit import ADVANTAGES, SCHEMES
+from finemem_pipeline.rewards import REWARDS
 
 BASE = Path(__file__).resolve().parents[1] / "conf" / "base"
 
@@ -73,9 +75,9 @@ def test_the_large_recipes_name_the_models_of_their_names(shipped):
 
 def test_the_variants_are_those_of_the_paper_and_its_ablation(shipped):
     rewards = parse_parameters(shipped).rewards
-    weights = {
-        name: {reward: term.weight for reward, term in rewards.variant(name).terms.items()} for name in rewards.root
-    }
+    names = ("fine_mem", "outcome_only", "csr_only", "eara_only")
+    assert tuple(rewards.root)[:4] == names
+    weights = {name: {reward: term.weight for reward, term in rewards.variant(name).terms.items()} for name in names}
     without_chunk = {"outcome": 1.0, "format": 1.0, "compression": 0.05}
     assert weights == {
         "fine_mem": {"outcome": 1.0, "chunk": 0.5, "format": 1.0, "compression": 0.05},
@@ -83,7 +85,7 @@ def test_the_variants_are_those_of_the_paper_and_its_ablation(shipped):
         "csr_only": {**without_chunk, "chunk": 0.5},
         "eara_only": without_chunk,
     }
-    spreads = {name: rewards.variant(name).terms["outcome"].spread for name in rewards.root}
+    spreads = {name: rewards.variant(name).terms["outcome"].spread for name in names}
     assert {name: spread.scheme for name, spread in spreads.items()} == {
         "fine_mem": "retrieved",
         "outcome_only": "uniform",
@@ -91,6 +93,27 @@ def test_the_variants_are_those_of_the_paper_and_its_ablation(shipped):
         "eara_only": "retrieved",
     }
     assert (spreads["fine_mem"].beta, spreads["eara_only"].beta) == (0.5, 0.5)
+
+
+def test_every_scheme_and_reward_is_in_a_variant_that_can_be_studied(shipped):
+    parameters = parse_parameters(shipped)
+    variants = [parameters.rewards.variant(name) for name in parameters.rewards.root]
+    assert {term.spread.scheme for each in variants for term in each.terms.values() if term.spread} == set(SCHEMES)
+    assert {name for each in variants for name in each.terms} == set(REWARDS)
+    assert {each.advantage for each in variants} == set(ADVANTAGES)
+    learning = parameters.credit_bench.learning
+    assert {*learning.variants, *(name for pair in learning.compare for name in pair)} <= parameters.rewards.root.keys()
+
+
+def test_a_pair_to_compare_is_two_names(shipped):
+    bench = {**shipped["credit_bench"], "learning": {"compare": "lean/fine_mem+lean_cited/lean"}}
+    assert parse_parameters({**shipped, "credit_bench": bench}).credit_bench.learning.compare == [
+        ("lean", "fine_mem"),
+        ("lean_cited", "lean"),
+    ]
+    bench = {**shipped["credit_bench"], "learning": {"compare": "lean"}}
+    with pytest.raises(ConfigError, match=r"expected two names as in one/other, found 'lean'"):
+        parse_parameters({**shipped, "credit_bench": bench})
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,14 @@ def _split(value: Any) -> Any:
     return [part for part in value.split("+") if part] if isinstance(value, str) else value
 
 
+def _pair(value: Any) -> Any:
+    """one/other"""
+    parts = value.split("/") if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple) or len(parts) != 2:
+        raise ValueError(f"expected two names as in one/other, found {value!r}")
+    return tuple(parts)
+
+
 def _no_truth(value: Any) -> Any:
     if isinstance(value, bool):
         raise ValueError(f"expected a whole number, found {value}")
@@ -283,6 +291,9 @@ def _known(names: list[str], known: Iterable[str], where: str, what: str) -> lis
     return names
 
 
+FULL_STEPS = (5, 10, 20, 50)
+FULL_LESSONS = (5, 10, 20)
+
 MANAGERS = ("trained", "warm_started", "untrained", "imitation", "raw_chunks", "sentences", "no_memory")
 
 
@@ -314,11 +325,36 @@ class EvaluationConfig(Section):
         return self
 
 
+Pair = Annotated[tuple[str, str], BeforeValidator(_pair)]
+
+
+class LearningConfig(Section):
+    """What a small policy learns from each reward variant, on planted streams."""
+
+    variants: Names = []
+    """Names of `rewards`; none: nothing is learned. The first is the one that gradients are measured half way of."""
+    compare: Annotated[list[Pair], BeforeValidator(_split)] = []
+    """Pairs of variants, one/other, whose difference is told where both were run."""
+    steps: Annotated[list[Count], BeforeValidator(_split), Field(min_length=1)] = [10]
+    """T of the streams."""
+    updates: Count = 150
+    siblings: Count = 8
+    learning_rate: float = Field(0.5, gt=0.0)
+    corrections: Share = 0.3
+    """Share of the facts that a later chunk corrects."""
+    overwrite: float = Field(0.3, gt=0.0, lt=1.0)
+    """The chance of overwriting an alike item before the first update. Near 0 it stays: only keeping is learned."""
+    gradients: Whole = 100
+    """Groups that the noise of the gradient is measured from; 0: it is not measured."""
+    workers: Count | None = None
+    """Runs at the same time; null: one per core."""
+
+
 class CreditBenchConfig(Section):
-    """How right credit is: streams of known kinds, scripted managers, causal truth."""
+    """How right credit is: streams of known kinds, scripted managers, causal truth; and what it teaches."""
 
     full: bool = False
-    """Streams of T = 5, 10, 20 and 50 instead of `steps`."""
+    """All: streams of T = 5, 10, 20 and 50, and what every variant teaches at T = 5, 10 and 20."""
     families: Names = list(FAMILIES)
     """Kinds of planted streams; with another data.source its own test streams are taken."""
     habits: Names = list(HABITS)
@@ -332,6 +368,7 @@ class CreditBenchConfig(Section):
     streams: Count | None = None
     """At most so many streams of a data.source that is not planted, spread evenly over its sources."""
     folder: Path = Path("data/07_model_output/credit_bench")
+    learning: LearningConfig = LearningConfig()
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:
@@ -339,6 +376,11 @@ class CreditBenchConfig(Section):
         _known(self.habits, HABITS, "credit_bench.habits", "habit")
         _known(self.schemes, SCHEMES, "credit_bench.schemes", "scheme")
         return self
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """T of the planted streams that credit is checked on."""
+        return FULL_STEPS if self.full else tuple(self.steps)
 
 
 class RewardsConfig(RootModel[dict[str, dict[str, Any]]]):

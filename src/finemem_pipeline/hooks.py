@@ -6,7 +6,7 @@ The hook listens to progress.report for the metrics of training, and to these da
 - `data_checks`: {"docs": path of the first page of the Data Docs}
 - `training_summary`: {"variant", "recipe", "seed", "folder", "adapter", "metrics_file", "rollouts_folder", "steps"}
 - `evaluation_table`: the document of evaluation.evaluate_table
-- `credit_summary`: {"fidelity": the document of study.summarise}
+- `credit_summary`: {"fidelity": the document of study.summary, "learning": that of study.lessons or None}
 - `report_path`, `credit_report_path`: the file of the report
 
 MLflow is imported when a run starts, so that `kedro registry list` does not pay for it. A store that fails costs
@@ -185,6 +185,15 @@ class MlflowHook:
                 tracker.metrics(
                     0, {f"credit/{row['scheme']}/{name.replace(', ', '_').replace(' ', '_')}": cell["mean"]}
                 )
+            tracker.metrics(0, {f"credit/{row['scheme']}/milliseconds": row["milliseconds"]["mean"]})
+        for row in (summary["learning"] or {"runs": ()})["runs"]:
+            start = f"learning/{row['variant']}/T{row['steps']}"
+            told = {name: row[name]["mean"] for name in ("mean_score", "final_score", "final_tokens")}
+            told |= {name: row[name]["median"] for name in ("updates_to_goal", "calls_to_goal")}
+            told["collapsed"] = sum(row["collapsed"].values())
+            tracker.metrics(0, {f"{start}/{name}": value for name, value in told.items()})
+            for at in row["curve"]:
+                tracker.metrics(at["update"], {f"{start}/score": at["score"], f"{start}/tokens": at["tokens"]})
 
     def _report_path(self, tracker: Tracker, path: str) -> None:
         tracker.artifact(self._project / path)

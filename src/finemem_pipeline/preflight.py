@@ -11,10 +11,12 @@ from finemem_pipeline.benchmarks import BENCHMARKS
 from finemem_pipeline.benchmarks.realbench import locate
 from finemem_pipeline.benchmarks.streams import SPLITS
 from finemem_pipeline.config import EndpointConfig, Parameters, TransformersConfig
-from finemem_pipeline.errors import FinememError
+from finemem_pipeline.credit.shapley import MOST
+from finemem_pipeline.errors import FinememError, unknown
 
 READS = {"read_streams", "record_inputs"}
 MEASURES = {"measure_fidelity"}
+LEARNS = {"study_learning", "measure_gradients"}
 WRITES_QUESTIONS = {"write_chunk_questions"}
 NEEDS_POLICY = {"warm_start_policy", "train_policy", "play_held_out"}
 NEEDS_READER = {"train_policy", "play_held_out", "measure_fidelity"}
@@ -41,14 +43,33 @@ def check(parameters: Parameters, nodes: set[str]) -> None:
     if nodes & READS and data.source != "planted" and data.path is not None:
         for split in SPLITS:
             locate(data.path, split)
-    if nodes & MEASURES and data.source != "planted" and data.path is not None:
-        locate(data.path, "test")
+    _study_is_possible(parameters, nodes)
     if nodes & NEEDS_HELD_OUT and evaluation.path is not None:
         for _ in BENCHMARKS[evaluation.source](evaluation.path, "test"):
             break  # the loader checks every row before it gives out the first
     recipe = parameters.recipes.recipe(parameters.training.recipe)
     if nodes & NEEDS_POLICY or (nodes & READS and data.max_chunk_tokens is not None):
         model_is_there(recipe.model, f"recipes.{parameters.training.recipe}.model")
+    _backends_answer(parameters, nodes)
+
+
+def _study_is_possible(parameters: Parameters, nodes: set[str]) -> None:
+    data, bench, known = parameters.data, parameters.credit_bench, parameters.rewards.root
+    if nodes & MEASURES:
+        if data.source != "planted" and data.path is not None:
+            locate(data.path, "test")
+        if "shapley" in bench.schemes and parameters.reader.k > MOST:
+            raise PreflightError(
+                f"reader.k: found {parameters.reader.k}, but the shapley of credit_bench.schemes takes {MOST} at most. "
+                "Lower it, or name the schemes without shapley."
+            )
+    if nodes & LEARNS:
+        for name in bench.learning.variants:
+            if name not in known:
+                raise PreflightError(unknown("credit_bench.learning.variants", name, known, "reward variant"))
+
+
+def _backends_answer(parameters: Parameters, nodes: set[str]) -> None:
     backends: list[tuple[str, object]] = []
     if nodes & NEEDS_READER:
         backends.append(("reader.reasoner", parameters.reader.reasoner))

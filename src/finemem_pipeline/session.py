@@ -69,10 +69,10 @@ class ResultHook:
             print_table(catalog.load("evaluation_table"))
             click.echo(f"Report: {catalog.load('report_path')}")
         if {"credit_summary", "credit_report_path"} <= pipeline.all_outputs():
-            from finemem_pipeline.reporting.credit import fidelity_grids
+            from finemem_pipeline.reporting.credit import credit_grids
             from finemem_pipeline.reporting.grid import print_grids
 
-            print_grids(fidelity_grids(catalog.load("credit_summary")["fidelity"]))
+            print_grids(credit_grids(catalog.load("credit_summary")))
             click.echo(f"Report: {catalog.load('credit_report_path')}")
 
 

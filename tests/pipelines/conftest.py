@@ -119,3 +119,27 @@ def ran(project: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactor
         "one_file": ["--pipelines=data", "--params=data.source=realbench,data.path=all.jsonl.gz"],
     }
     return Project(folder, run_all(folder, commands))
+
+
+SMALL = (
+    "credit_bench.steps=3,credit_bench.seeds=2,credit_bench.families=clean+corrections,credit_bench.orders=2,"
+    "credit_bench.habits=faithful+deleter,credit_bench.learning.steps=3,credit_bench.learning.updates=5,"
+    "credit_bench.learning.variants=outcome_only+fine_mem+lean,credit_bench.learning.compare=fine_mem/outcome_only,"
+    "credit_bench.learning.gradients=3,credit_bench.learning.workers=2"
+)
+
+
+@pytest.fixture(scope="session")
+def bench(project: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """`credit_bench` twice, on given streams, and with parameters that cannot be used."""
+    folder = tmp_path_factory.mktemp("bench")
+    make_project(folder, project, tiny_model)
+    run = ["--pipelines=credit_bench"]
+    commands = {
+        "first": [*run, f"--params={SMALL}"],
+        "again": [*run, f"--params={SMALL}"],
+        "given": [*run, f"--params={SMALL},data.source=realbench,data.path=streams,credit_bench.streams=1"],
+        "unknown": [*run, "--params=credit_bench.learning.variants=fine_men"],
+        "too_many": [*run, "--params=reader.k=4"],
+    }
+    return Project(folder, run_all(folder, commands))

@@ -16,7 +16,9 @@ def cell(mean: float | None) -> dict:
 def summary() -> dict:
     def row(scheme: str, mean: float | None) -> dict:
         measures = {"spearman, shapley": cell(mean), "calls": cell(2.0)}
-        return {"scheme": scheme, "measures": measures, "difference": None if scheme == "retrieved" else cell(0.2)}
+        return {"scheme": scheme, "measures": measures, "difference": None if scheme == "retrieved" else cell(0.2)} | {
+            "milliseconds": cell(1.5)
+        }
 
     families = {name: {"retrieved": cell(0.3), "cited<b>": cell(None)} for name in ("clean", "early")}
     return {
@@ -27,10 +29,11 @@ def summary() -> dict:
 
 
 def test_every_scheme_has_a_row_and_parts_with_one_value_have_no_table():
-    first, counts, family = fidelity_grids(summary())
+    first, counts, cost, family = fidelity_grids(summary())
     assert [row[0] for row in first.rows] == ["retrieved", "cited<b>"]
     assert first.rows[1][1:] == ("0.600 [0.500, 0.700]", "2.0 [1.9, 2.1]", "+0.200 [+0.100, +0.300]*")
     assert counts.rows[0][1] == "4 (1)"
+    assert cost.rows[0] == ("retrieved", "1.50 [1.40, 1.60]")
     assert family.head == ("scheme", "clean", "early")
     assert family.rows[1][1:] == ("–", "–")
 
@@ -39,7 +42,7 @@ def test_the_page_stands_alone_and_shows_tables_and_picture(tmp_path):
     found = summary()
     section = Section("Fidelity", (fidelity_plot(found),), tuple(fidelity_grids(found)))
     page = write_credit_report(tmp_path / "deep" / "credit.html", "Credit", {"reader": "a & b"}, [section]).read_text()
-    assert page.count("<table>") == 3
+    assert page.count("<table>") == 4
     assert page.count("<svg") == 1
     assert "a &amp; b" in page
     assert "cited&lt;b&gt;" in page

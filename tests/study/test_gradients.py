@@ -66,8 +66,21 @@ def test_the_scale_of_the_only_reward_does_not_turn_its_gradient():
         for name, spread in {"plain": {"scheme": "uniform"}, "scaled": {"scheme": "uniform", "scale": "T"}}.items()
     }
     found = variant_gradients(variants, start_weights(), 3, 0, SMALL, 5)
-    np.testing.assert_allclose(found["plain"], found["scaled"], rtol=0.01, atol=1e-12)
-    assert found["plain"].shape == (5, len(start_weights()))
+    (plain, share), (scaled, other) = found["plain"], found["scaled"]
+    np.testing.assert_allclose(plain, scaled, rtol=0.01, atol=1e-12)
+    assert plain.shape == (5, len(start_weights()))
+    assert share["outcome"] == pytest.approx(1.0) == other["outcome"]
+
+
+def test_the_share_of_a_reward_grows_with_its_scale():
+    variants = {
+        name: variant(name, {"outcome": {"weight": 1.0, "spread": spread}, "chunk": {"weight": 0.5}})
+        for name, spread in {"plain": {"scheme": "uniform"}, "scaled": {"scheme": "uniform", "scale": "T"}}.items()
+    }
+    rows = gradient_noise(variants, start_weights(), 3, 0, SMALL, groups=5, truth_groups=5)
+    plain, scaled = (row["shares"] for row in rows)
+    assert sum(plain.values()) == pytest.approx(1.0) == sum(scaled.values())
+    assert plain["outcome"] < scaled["outcome"]
 
 
 def test_every_variant_gets_a_row_and_the_same_seed_the_same_digits():

@@ -19,9 +19,7 @@ from finemem_pipeline.study.learning import (
     policy_gradient,
     practise,
     study,
-    summarise,
     train,
-    until,
 )
 from finemem_pipeline.study.policy import KEEP, WEIGHTS, SentencePolicy, chances, decisions, start_weights
 
@@ -81,8 +79,17 @@ def test_keeping_the_facts_alone_beats_keeping_everything():
     everything, nothing = exam.sit(EVERYTHING), exam.sit(NOTHING)
     assert everything["score"] < 0.9 * exam.attainable <= 0.9
     assert (everything["kept"], everything["facts"]) == (1.0, 1.0)
+    assert everything["corrected"] is None  # nothing is corrected there
     assert (nothing["kept"], nothing["facts"], nothing["score"], nothing["tokens"]) == (0.0, 0.0, 0.0, 0.0)
     assert everything["chance"] == pytest.approx(1 / (1 + np.exp(-9)), abs=1e-6)
+
+
+def test_the_exam_tells_corrected_facts_apart():
+    exam = Exam(4, replace(SMALL, spec=replace(SMALL.spec, corrections=0.5)))
+    beside, over = exam.sit(EVERYTHING), exam.sit(np.where(np.arange(WEIGHTS) == len(KEEP), 30.0, EVERYTHING))
+    assert 0 <= beside["corrected"] <= 1
+    assert over["tokens"] < beside["tokens"]
+    assert beside["corrected"] != beside["score"]
 
 
 def test_practice_teaches_to_answer():
@@ -134,13 +141,6 @@ def test_collapsed_runs_are_told_apart(scores, chance, how):
     assert collapse([{"score": score, "chance": chance} for score in scores]) == how
 
 
-def test_a_run_without_the_goal_counts_as_later_than_any_other():
-    rows = [{"updates": updates} for updates in (10, None, 30, None, 20)]
-    found = until(rows, "updates")
-    assert (found["median"], found["first_quartile"], found["third_quartile"], found["high"]) == (30, 20, None, None)
-    assert until([{"updates": None}], "updates")["median"] is None
-
-
 def test_a_study_plays_no_run_twice(tmp_path, monkeypatch):
     ledger, variants = tmp_path / "runs.jsonl", {"chunks": CHUNKS, "outcome": OUTCOME}
     reports = []
@@ -168,21 +168,3 @@ def test_another_practice_is_another_run(tmp_path):
     [short] = study({"chunks": CHUNKS}, [2], [0], SMALL, ledger)
     [long] = study({"chunks": CHUNKS}, [2], [0], replace(SMALL, updates=6), ledger)
     assert (short["curve"][-1]["update"], long["curve"][-1]["update"]) == (4, 6)
-
-
-def test_a_summary_counts_what_has_no_number():
-    marks = {"attainable": 0.8, "peak_score": 0.7, "final_tokens": 100.0, "final_kept": 0.5}
-    reached = {"updates_to_goal": 20, "calls_to_goal": 200, "questions_to_goal": 400, "tokens_at_goal": 90.0}
-    reached |= {"updates_to_facts": 10, "calls_to_facts": 100}
-    never = dict.fromkeys(reached)
-    rows = [
-        {"variant": "a", "steps": 5, "seed": 0, "final_score": 0.7, "collapsed": None, **marks, **reached},
-        {"variant": "a", "steps": 5, "seed": 1, "final_score": 0.1, "collapsed": "fell", **marks, **never},
-        {"variant": "a", "steps": 10, "seed": 0, "final_score": 0.6, "collapsed": None, **marks, **reached},
-    ]
-    two, one = summarise(rows)
-    assert (two["variant"], two["steps"], two["runs"], two["censored"], two["collapsed"]) == ("a", 5, 2, 1, {"fell": 1})
-    assert two["final_score"]["mean"] == pytest.approx(0.4)
-    assert two["final_score"]["spread"] == pytest.approx(0.6 / np.sqrt(2))
-    assert two["tokens_at_goal"] == {"mean": 90.0, "low": None, "high": None, "spread": None, "n": 1, "missing": 1}
-    assert (one["steps"], one["updates_to_goal"]["median"], one["collapsed"]) == (10, 20.0, {})

@@ -46,7 +46,6 @@ def test_a_step_caused_what_is_lost_without_it():
 def test_two_steps_that_say_the_same_are_not_missed_alone_but_share_the_shapley_value():
     found = causes([ADA], [ADA], [Skip()])
     assert found.left_out().tolist() == [0.0, 0.0, 0.0]
-    assert found.added_in().tolist() == [0.5, 0.5, 0.0]
     assert found.shapley(orders=2).tolist() == [0.25, 0.25, 0.0]
 
 

@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 
 class Bar:
-    """A bar on a terminal; without one, a log line per step, so that a log file tells the same."""
+    """A bar on a terminal; without one, a log line per step or hundredth, so that a log file tells the same."""
 
     def __init__(self, what: str, total: int) -> None:
         from rich.progress import (
@@ -25,7 +25,7 @@ class Bar:
 
         self.what = what
         self.total = total
-        self._seen = 0
+        self._told = 0
         self._live = sys.stdout.isatty()
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -41,9 +41,9 @@ class Bar:
     def at(self, done: int, now: str = "") -> None:
         """`done` of the steps are finished; `now` says what is happening."""
         self._progress.update(self._task, completed=done, now=now)
-        if not self._live and done > self._seen:
+        if not self._live and done > self._told and (done == self.total or done - self._told >= self.total // 100):
             log.info("%s: %d of %d", self.what, done, self.total)
-        self._seen = max(self._seen, done)
+            self._told = done
 
     def __enter__(self) -> Self:
         self._progress.start()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from finemem_pipeline.reporting.grid import Grid, signed_interval, with_interval
+from finemem_pipeline.reporting.learning import learning_grids
 from finemem_pipeline.reporting.plots import COLOURS, INK, Plot, picture
 
 if TYPE_CHECKING:
@@ -13,7 +14,13 @@ if TYPE_CHECKING:
 
 Summary = Mapping[str, Any]
 
-_DIGITS = {"calls": 1, "milliseconds": 2}
+_DIGITS = {"calls": 1}
+
+
+def credit_grids(summary: Summary) -> list[Grid]:
+    """All tables of a study."""
+    learning = summary["learning"]
+    return fidelity_grids(summary["fidelity"]) + (learning_grids(learning) if learning else [])
 
 
 def fidelity_grids(summary: Summary) -> list[Grid]:
@@ -27,7 +34,7 @@ def fidelity_grids(summary: Summary) -> list[Grid]:
             f"In brackets {level} bootstrap intervals over units: seeds, or given streams. Spearman: rank correlation "
             "with the causal credit of the steps, by leaving one step out and by Shapley value. Idle share: of the "
             f"credit given, what went to steps that caused nothing. The last column is {leading}, rollout by rollout; "
-            "a star: the interval excludes 0. Calls and milliseconds are per episode.",
+            "a star: the interval excludes 0. Calls are per episode.",
             ("scheme", *measures, *([f"against {reference}"] if reference else [])),
             tuple(
                 (
@@ -48,6 +55,14 @@ def fidelity_grids(summary: Summary) -> list[Grid]:
             ),
         ),
     ]
+    grids.append(
+        Grid(
+            "What it costs: milliseconds per episode",
+            "Of the scheme and the answers it asks for, with an empty cache: they differ from machine to machine.",
+            ("scheme", "milliseconds"),
+            tuple((row["scheme"], with_interval(row["milliseconds"], 2)) for row in summary["schemes"]),
+        )
+    )
     for part, title in (("family", "kind of stream"), ("steps", "T"), ("habit", "manager")):
         found = summary["by"][part]
         if len(found) > 1:

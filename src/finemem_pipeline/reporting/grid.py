@@ -61,9 +61,9 @@ def with_interval(cell: Mapping[str, Any] | None, digits: int = 3) -> str:
     return _told(cell, f".{digits}f")
 
 
-def signed_interval(cell: Mapping[str, Any] | None) -> str:
+def signed_interval(cell: Mapping[str, Any] | None, digits: int = 3) -> str:
     """+0.120 [+0.030, +0.210]*, the star where 0 is excluded, or a dash."""
-    told = _told(cell, "+.3f")
+    told = _told(cell, f"+.{digits}f")
     apart = cell is not None and cell["low"] is not None and (cell["low"] > 0 or cell["high"] < 0)
     return f"{told}*" if apart else told
 

@@ -159,7 +159,7 @@ def accuracy_against_tokens(evaluation: Evaluation) -> Plot | None:
         axes.set_ylim(bottom=min(0.0, *(_least(cell) for _, cell in points)))
         axes.set_xlabel("memory tokens")
         axes.set_ylabel("score")
-        _label_at_the_side(axes, [(name, cell["memory_tokens"], cell["score"]) for name, cell in points])
+        label_at_the_side(axes, [(name, cell["memory_tokens"], cell["score"]) for name, cell in points])
 
     return Plot(
         "accuracy",
@@ -270,7 +270,7 @@ def _for_page(name: str, svg: str) -> str:
     return svg.strip()
 
 
-def _label_at_the_side(axes: Axes, points: Sequence[tuple[str, float, float]]) -> None:
+def label_at_the_side(axes: Axes, points: Sequence[tuple[str, float, float]]) -> None:
     """Names beside the right edge, in the order of their heights, each joined to its point by a thin line."""
     figure = axes.get_figure(root=True)
     assert figure is not None  # it was made by `subplots`

@@ -47,7 +47,7 @@ def write_report(path: str | Path, evaluation: Evaluation, curves: Curves, conte
             others=_others(evaluation),
         )
     )
-    return _replace(Path(path), page)
+    return replace_text(Path(path), page)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Section:
 def write_credit_report(path: str | Path, title: str, run: Mapping[str, str], sections: Sequence[Section]) -> Path:
     """Writes the page of a credit study, replacing an earlier one in a single move. `run` says what was run."""
     page = _environment().get_template("credit.html").render(title=title, run=run, sections=sections)
-    return _replace(Path(path), page)
+    return replace_text(Path(path), page)
 
 
 def _others(evaluation: Evaluation) -> Sequence[tuple[str, str, list[Mapping[str, Any]]]]:
@@ -93,7 +93,8 @@ def _environment() -> Any:
     return environment
 
 
-def _replace(path: Path, page: str) -> Path:
+def replace_text(path: Path, page: str) -> Path:
+    """Writes beside, then renames."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finemem_pipeline.credit import MovingBaseline
-from finemem_pipeline.rewards import Variant, score_group
+from finemem_pipeline.rewards import GroupScore, Variant, score_group, variance_shares
 from finemem_pipeline.rollouts import RolloutGroup
 from finemem_pipeline.study.learning import (
     Exam,
@@ -67,7 +67,8 @@ def gradient_noise(
     groups: int = 200,
     truth_groups: int = 800,
 ) -> list[Row]:
-    """One row per variant: variance tr Σ, SNR and cosine to the true gradient, with bootstrap intervals.
+    """One row per variant: variance tr Σ, SNR and cosine to the true gradient, with bootstrap intervals; and each
+    reward's share of the same-step variance, as `rewards.variance_shares` has it.
 
     Each group stands on a stream of its own, as do the groups of the truth.
     """
@@ -75,17 +76,19 @@ def gradient_noise(
     return [
         {"variant": name, "steps": steps, "seed": seed, "groups": groups, "truth_groups": truth_groups}
         | signal(estimates, true)
-        for name, estimates in variant_gradients(variants, weights, steps, seed, practice, groups).items()
+        | {"shares": shares}
+        for name, (estimates, shares) in variant_gradients(variants, weights, steps, seed, practice, groups).items()
     ]
 
 
 def variant_gradients(
     variants: Mapping[str, Variant], weights: Array, steps: int, seed: int, practice: Practice, groups: int
-) -> dict[str, Array]:
-    """(groups, P) for each variant, all from the same groups."""
+) -> dict[str, tuple[Array, dict[str, float]]]:
+    """For each variant its gradients (groups, P) and the rewards' shares of the variance, all from the same groups."""
     policy = SentencePolicy(weights, [seed, steps, 1])
     baselines = {name: MovingBaseline() for name in variants}
     found: dict[str, list[Array]] = {name: [] for name in variants}
+    scores: dict[str, list[GroupScore]] = {name: [] for name in variants}
     for count, episode in enumerate(fresh_streams(practice, steps, MEASURED + seed, WARM + groups)):
         [group] = practise(policy, [episode], make_reader(practice), variants.values(), practice)
         for name, variant in variants.items():
@@ -93,9 +96,10 @@ def variant_gradients(
                 score_group(group, variant, baselines[name])
                 continue
             # A copy, so that no group's estimate depends on another's.
-            advantages = score_group(group, variant, deepcopy(baselines[name])).advantages
-            found[name].append(policy_gradient(weights, episode, group, advantages))
-    return {name: np.stack(estimates) for name, estimates in found.items()}
+            scored = score_group(group, variant, deepcopy(baselines[name]))
+            scores[name].append(scored)
+            found[name].append(policy_gradient(weights, episode, group, scored.advantages))
+    return {name: (np.stack(found[name]), variance_shares(scores[name])) for name in variants}
 
 
 def true_gradients(weights: Array, steps: int, seed: int, practice: Practice, groups: int) -> Array:

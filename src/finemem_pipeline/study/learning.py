@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import multiprocessing
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
@@ -37,7 +36,6 @@ from finemem_pipeline.rewards import Variant, score_group
 from finemem_pipeline.rollouts import Completion, Rollout, RolloutGroup
 from finemem_pipeline.study.ledger import Ledger, Row
 from finemem_pipeline.study.policy import START, SentencePolicy, chances, decisions, start_weights
-from finemem_pipeline.study.summary import LEVEL, RESAMPLES
 
 Array = NDArray[np.float64]
 
@@ -58,10 +56,10 @@ class Practice:
     spec: PlantedSpec = field(
         default_factory=lambda: PlantedSpec(facts_per_chunk=2, distractors_per_chunk=6, corrections=0.3)
     )
-    updates: int = 200
+    updates: int = 150
     siblings: int = 8  # G
     streams: int = 1  # of an update
-    learning_rate: float = 2.0  # η: of ¼, ½, 1, 2 the one with which outcome_only reached the goal first, at T = 10
+    learning_rate: float = 0.5  # η
     keep: float = START  # chance of keeping a sentence before the first update
     overwrite: float = START  # of overwriting what it resembles; as good as 0, it stays there: only keeping is learned
     held_out: int = 16  # streams of the exam
@@ -151,13 +149,15 @@ class Exam:
     def __init__(self, steps: int, practice: Practice) -> None:
         spec = replace(practice.spec, chunks=steps, seed=HELD_OUT, test=practice.held_out, questions=None)
         self.episodes = list(generate(spec, "test"))
+        self._corrected = {each.id for episode in self.episodes for each in episode.questions if each.stale}
         self._factual = np.concatenate([_states_fact(chunk) for each in self.episodes for chunk in each.chunks])
         self._reader = make_reader(practice)
         self.attainable = _score(self._play(FactKeeper()))
 
-    def sit(self, weights: Array) -> dict[str, float]:
-        """What the greedy policy does: score, tokens held after the last chunk, share of the sentences that are kept
-        and of those that state a fact, and the mean chance that it gives a sentence to be kept.
+    def sit(self, weights: Array) -> Row:
+        """What the greedy policy does: score, and that of the questions about facts that were corrected (None: there
+        are none); tokens held after the last chunk; share of the sentences that are kept and of those that state a
+        fact; the mean chance that it gives a sentence to be kept.
         """
         rollouts = self._play(SentencePolicy(weights, greedy=True))
         steps = [step for rollout in rollouts for step in rollout.steps]
@@ -166,6 +166,7 @@ class Exam:
         kept, chance = np.concatenate(looked, axis=1)
         return {
             "score": _score(rollouts),
+            "corrected": _score(rollouts, self._corrected) if self._corrected else None,
             "tokens": float(np.mean([rollout.final_tokens for rollout in rollouts])),
             "kept": float(kept.mean()),
             "facts": float(kept[self._factual].mean()),
@@ -191,7 +192,8 @@ class FactKeeper:
 
 def learn(variant: Variant, steps: int, seed: int, practice: Practice) -> Row:
     """One run, as a row: the exam's marks on the way, what it took to reach the goal and to keep as large a share of
-    the facts (None: it never did), what was left at the end, and how it collapsed, if it did.
+    the facts (None: it never did), the mean score of all exams (high where learning is fast and good), what was left
+    at the end, and how it collapsed, if it did.
     """
     exam = Exam(steps, practice)
     curve: list[Row] = []
@@ -212,8 +214,10 @@ def learn(variant: Variant, steps: int, seed: int, practice: Practice) -> Row:
         "tokens_at_goal": reached.get("tokens"),
         "updates_to_facts": kept.get("update"),
         "calls_to_facts": kept.get("calls"),
+        "mean_score": float(np.mean([at["score"] for at in curve])),
         "peak_score": max(at["score"] for at in curve),
         "final_score": curve[-1]["score"],
+        "final_corrected": curve[-1]["corrected"],
         "final_tokens": curve[-1]["tokens"],
         "final_kept": curve[-1]["kept"],
         "collapsed": collapse(curve),
@@ -258,38 +262,6 @@ def study(
     return [row for cell in cells for row in book.get(cell) or ()]
 
 
-def summarise(rows: Sequence[Row]) -> list[Row]:
-    """The numbers of a study, one row per variant and T: means and medians over seeds, with bootstrap intervals."""
-    groups: dict[tuple[str, int], list[Row]] = {}
-    for row in rows:
-        groups.setdefault((row["variant"], row["steps"]), []).append(row)
-    return [
-        {"variant": variant, "steps": steps, "runs": len(own)}
-        | {name: until(own, name) for name in UNTIL}
-        | {name: _mean([row[name] for row in own]) for name in MARKS}
-        | {"censored": sum(row["updates_to_goal"] is None for row in own)}
-        | {"collapsed": dict(Counter(row["collapsed"] for row in own if row["collapsed"]))}
-        for (variant, steps), own in groups.items()
-    ]
-
-
-UNTIL = ("updates_to_goal", "calls_to_goal", "questions_to_goal", "updates_to_facts", "calls_to_facts")
-MARKS = ("attainable", "peak_score", "final_score", "final_tokens", "final_kept", "tokens_at_goal")
-
-
-def until(rows: Sequence[Row], name: str) -> Row:
-    """The median over seeds with its interval, and the quartiles. A run that never got there counts as later than any
-    that did, so a number may lie beyond the limit: None.
-    """
-    values = np.array([np.inf if row[name] is None else row[name] for row in rows])
-    drawn = values[np.random.default_rng(0).integers(0, len(values), (RESAMPLES, len(values)))]
-    medians = np.quantile(drawn, 0.5, axis=1, method="inverted_cdf")
-    low, high = np.quantile(medians, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="inverted_cdf")
-    quarter, median, three = np.quantile(values, [0.25, 0.5, 0.75], method="inverted_cdf")
-    found = {"median": median, "low": low, "high": high, "first_quartile": quarter, "third_quartile": three}
-    return {part: float(value) if np.isfinite(value) else None for part, value in found.items()}
-
-
 def _played(
     missing: Sequence[tuple[tuple[Variant, int, int], Row]], practice: Practice, workers: int
 ) -> Iterator[tuple[Row, Row]]:
@@ -299,10 +271,13 @@ def _played(
             yield cell, learn(*run, practice)
         return
     # Fresh processes: a fork of a process with threads may hang.
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
+    try:
         cells = {pool.submit(learn, *run, practice): cell for run, cell in missing}
         for finished in as_completed(cells):
             yield cells[finished], finished.result()
+    finally:
+        pool.shutdown(cancel_futures=True)  # whoever stops the study does not wait for the runs still to come
 
 
 def _cell(variant: Variant, steps: int, seed: int, practice: Practice) -> Row:
@@ -325,10 +300,17 @@ def _states_fact(chunk: Chunk) -> NDArray[np.bool_]:
     return np.array([any(value in text for value in values) for text in sentences(chunk.text)])
 
 
-def _score(rollouts: Sequence[Rollout]) -> float:
-    """Mean over the streams of the mean over their questions."""
-    scores = [[answer.score for answer in rollout.answers if answer.score is not None] for rollout in rollouts]
-    return float(np.mean([np.mean(own) for own in scores]))
+def _score(rollouts: Sequence[Rollout], among: Collection[str] | None = None) -> float:
+    """Mean over the streams of the mean over their questions, or over those of them that are `among` these ids."""
+    scores = [
+        [
+            answer.score
+            for answer in rollout.answers
+            if answer.score is not None and (among is None or answer.question_id in among)
+        ]
+        for rollout in rollouts
+    ]
+    return float(np.mean([np.mean(own) for own in scores if own]))
 
 
 def _keeping(completion: Completion, count: int) -> Array:
@@ -336,17 +318,6 @@ def _keeping(completion: Completion, count: int) -> Array:
     kept = np.array(completion.completion_ids[:count], dtype=np.float64)
     certain = np.exp(completion.logprobs[:count])
     return np.stack([kept, np.where(kept > 0, certain, 1 - certain)])
-
-
-def _mean(values: Sequence[float | None]) -> Row:
-    """The mean of what is known, its interval (None for a single run) and the standard deviation over the runs."""
-    known = np.array([value for value in values if value is not None])
-    found: Row = {"mean": float(known.mean()) if len(known) else None, "low": None, "high": None, "spread": None}
-    if len(known) > 1:
-        drawn = known[np.random.default_rng(0).integers(0, len(known), (RESAMPLES, len(known)))].mean(axis=1)
-        low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        found |= {"low": float(low), "high": float(high), "spread": float(known.std(ddof=1))}
-    return found | {"n": len(known), "missing": len(values) - len(known)}
 
 
 _WORD_OR_MARK = re.compile(r"\w+|[^\w\s]")

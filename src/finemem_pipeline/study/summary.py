@@ -26,9 +26,8 @@ MEASURES: dict[str, Callable[[Row], float | None]] = {
     "idle share, left out": lambda row: row["idle_share"]["left_out"],
     "idle share, shapley": lambda row: row["idle_share"]["shapley"],
     "calls": lambda row: row["calls"],
-    "milliseconds": lambda row: row["milliseconds"],
 }
-"""What is reported of a scheme, from a row of `fidelity`."""
+"""What is reported of a scheme, from a row of `fidelity`. It is the same whenever and wherever it is measured."""
 
 LEADING = "spearman, shapley"
 """The measure by which schemes are compared: it is defined on most rollouts and shares what two steps did."""
@@ -53,6 +52,7 @@ def summarise(rows: Sequence[Row]) -> dict[str, Any]:
             {
                 "scheme": scheme,
                 "measures": {name: over_units(own, value) for name, value in MEASURES.items()},
+                "milliseconds": over_units(own, lambda row: row["milliseconds"]),
                 "difference": _difference(own, by_scheme.get(REFERENCE, []), leading),
             }
             for scheme, own in by_scheme.items()

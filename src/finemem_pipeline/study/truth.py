@@ -39,12 +39,6 @@ class Causes:
         self._ask([everything, *(everything - {t} for t in range(self.steps))])
         return np.array([self._worth[everything] - self._worth[everything - {t}] for t in range(self.steps)])
 
-    def added_in(self) -> Array:
-        """r_global(t alone) − r_global(nothing) (T,): T + 1 replays."""
-        nothing: Steps = frozenset()
-        self._ask([nothing, *(frozenset({t}) for t in range(self.steps))])
-        return np.array([self._worth[frozenset({t})] - self._worth[nothing] for t in range(self.steps)])
-
     def shapley(self, orders: int, seed: int = 0) -> Array:
         """The mean of r_global(before t, and t) − r_global(before t) over sampled orders of the steps (T,).
 

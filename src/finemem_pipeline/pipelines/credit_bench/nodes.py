@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from finemem_pipeline import wiring
 from finemem_pipeline.benchmarks import BENCHMARKS
 from finemem_pipeline.benchmarks.streams import limited
-from finemem_pipeline.config import CreditBenchConfig, DataConfig, ReaderConfig
+from finemem_pipeline.config import FULL_LESSONS, CreditBenchConfig, DataConfig, ReaderConfig, RewardsConfig
 from finemem_pipeline.episodes import Episode
 from finemem_pipeline.errors import DataError, unknown
 from finemem_pipeline.reasoning.cache import AnswerCache
 from finemem_pipeline.reasoning.reader import Reader
 from finemem_pipeline.reporting.bars import Bar
-from finemem_pipeline.reporting.credit import fidelity_grids, fidelity_plot
-from finemem_pipeline.reporting.report import Section, write_credit_report
+from finemem_pipeline.reporting.credit import credit_grids, fidelity_grids, fidelity_plot
+from finemem_pipeline.reporting.grid import markdown_grids
+from finemem_pipeline.reporting.learning import learning_grids, learning_plots
+from finemem_pipeline.reporting.report import Section, replace_text, write_credit_report
+from finemem_pipeline.rewards import Variant
 from finemem_pipeline.study.fidelity import Case, given_cases, measure, planted_cases
+from finemem_pipeline.study.gradients import gradient_noise, half_trained
+from finemem_pipeline.study.learning import Practice, study
 from finemem_pipeline.study.ledger import Ledger
+from finemem_pipeline.study.lessons import summarise as lesson_summary
+from finemem_pipeline.study.policy import Array as Weights
+from finemem_pipeline.study.policy import start_weights
 from finemem_pipeline.study.summary import summarise
 from finemem_pipeline.training import fingerprint
 from finemem_pipeline.training.runs import digest
 
-FULL_STEPS = (5, 10, 20, 50)
 MEASURED_BY = (
     "benchmarks/planted.py",
     "benchmarks/planted_words.py",
@@ -34,6 +43,18 @@ MEASURED_BY = (
     "study/truth.py",
 )
 """Files beside those of a training run that a row of the fidelity study depends on."""
+LEARNED_BY = (
+    "benchmarks/planted.py",
+    "benchmarks/planted_words.py",
+    "study/gradients.py",
+    "study/learning.py",
+    "study/policy.py",
+    "study/summary.py",
+)
+"""The same of the learning study."""
+UNTRAINED = "untrained"
+TRUTH = 4
+"""Groups that the true gradient is estimated from, for each of a variant's."""
 REPORT = Path("data/08_reporting/credit.html")
 
 log = logging.getLogger(__name__)
@@ -44,9 +65,8 @@ def measure_fidelity(bench: CreditBenchConfig, data: DataConfig, reader: ReaderC
     answers = wiring.reader(reader)
     seeds = range(bench.seeds)
     if data.source == "planted":
-        steps = FULL_STEPS if bench.full else bench.steps
-        cases: Iterator[Case] = planted_cases(bench.families, steps, bench.habits, seeds)
-        count = len(bench.families) * len(steps) * len(bench.habits) * bench.seeds
+        cases: Iterator[Case] = planted_cases(bench.families, bench.lengths, bench.habits, seeds)
+        count = len(bench.families) * len(bench.lengths) * len(bench.habits) * bench.seeds
         given = None
     else:
         episodes = _given(data, bench.streams)
@@ -69,13 +89,81 @@ def measure_fidelity(bench: CreditBenchConfig, data: DataConfig, reader: ReaderC
         return measure(cases, bench.schemes, make_reader, _words, bench.orders, ledger, bar.at)
 
 
-def compare_schemes(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The means, their intervals and the paired differences."""
-    return {"fidelity": summarise(rows)}
+def study_learning(bench: CreditBenchConfig, data: DataConfig, rewards: RewardsConfig) -> list[dict[str, Any]]:
+    """One row per variant, T and seed; finished runs are read back. Nothing where streams are given."""
+    if not _learns(bench, data):
+        return []
+    variants, steps, practice = _lessons(bench, rewards)
+    made_by = digest({"code": fingerprint.code(*LEARNED_BY)})
+    with Bar("learning", len(variants) * len(steps) * bench.seeds) as bar:
+        return study(
+            variants,
+            steps,
+            range(bench.seeds),
+            practice,
+            bench.folder / f"learning-{made_by}.jsonl",
+            workers=bench.learning.workers or os.cpu_count() or 1,
+            on_run=lambda done, _: bar.at(done),
+        )
+
+
+def measure_gradients(bench: CreditBenchConfig, data: DataConfig, rewards: RewardsConfig) -> list[dict[str, Any]]:
+    """One row per variant, T and state of the policy: untrained, and half trained by the first of the variants."""
+    if not _learns(bench, data) or not bench.learning.gradients:
+        return []
+    variants, steps, practice = _lessons(bench, rewards)
+    groups = bench.learning.gradients
+    made_by = {
+        "variants": {name: asdict(variant) for name, variant in variants.items()},
+        "practice": asdict(practice),
+        "code": fingerprint.code(*LEARNED_BY),
+    }
+    ledger = Ledger(bench.folder / f"gradients-{digest(made_by)}.jsonl")
+    first = bench.learning.variants[0]
+    found: list[dict[str, Any]] = []
+    cells = [(length, state) for length in steps for state in (UNTRAINED, f"half trained by {first}")]
+    with Bar("measuring gradients", len(cells)) as bar:
+        for done, (length, state) in enumerate(cells, start=1):
+            cell = {"state": state, "steps": length, "groups": groups}
+            rows = ledger.get(cell)
+            if rows is None:
+                if state == UNTRAINED:
+                    weights: Weights | None = start_weights(practice.keep, practice.overwrite)
+                else:
+                    weights = half_trained(variants[first], length, 0, practice)
+                rows = (
+                    []
+                    if weights is None
+                    else gradient_noise(
+                        variants, weights, length, 0, practice, groups=groups, truth_groups=TRUTH * groups
+                    )
+                )
+                ledger.put(cell, rows)
+            if not rows:
+                log.warning("%s does not come half way in %d updates at T = %d", first, practice.updates, length)
+            found += [{"state": state, **row} for row in rows]
+            bar.at(done)
+    return found
+
+
+def compare_schemes(
+    fidelity: list[dict[str, Any]],
+    learning: list[dict[str, Any]],
+    gradients: list[dict[str, Any]],
+    bench: CreditBenchConfig,
+) -> dict[str, Any]:
+    """The means, their intervals and the paired differences. `learning` is None where nothing was learned."""
+    lessons = {
+        **lesson_summary(learning, bench.learning.compare),
+        "gradients": gradients,
+        "seeds": bench.seeds,
+        "updates": bench.learning.updates,
+    }
+    return {"fidelity": summarise(fidelity), "learning": lessons if learning else None}
 
 
 def write_credit_page(summary: dict[str, Any], bench: CreditBenchConfig, data: DataConfig, reader: ReaderConfig) -> str:
-    """The page of the study; returns its path."""
+    """The page of the study, with its tables as Markdown beside it; returns the path of the page."""
     fidelity = summary["fidelity"]
     told = {
         "streams": data.source,
@@ -86,7 +174,33 @@ def write_credit_page(summary: dict[str, Any], bench: CreditBenchConfig, data: D
         "code": wiring.git_commit(),
     }
     sections = [Section("Fidelity", (fidelity_plot(fidelity),), tuple(fidelity_grids(fidelity)))]
-    return str(write_credit_report(REPORT, "Credit for memory operations", told, sections).resolve())
+    if summary["learning"]:
+        learning = summary["learning"]
+        sections.append(Section("What it teaches", tuple(learning_plots(learning)), tuple(learning_grids(learning))))
+    page = write_credit_report(REPORT, "Credit for memory operations", told, sections)
+    replace_text(REPORT.with_suffix(".md"), markdown_grids(credit_grids(summary)))
+    return str(page.resolve())
+
+
+def _learns(bench: CreditBenchConfig, data: DataConfig) -> bool:
+    """Whether there is something to learn; it is learned on planted streams alone."""
+    if bench.learning.variants and data.source != "planted":
+        log.info("What variants teach is studied on planted streams, and left out for data.source=%s", data.source)
+    return bool(bench.learning.variants) and data.source == "planted"
+
+
+def _lessons(bench: CreditBenchConfig, rewards: RewardsConfig) -> tuple[dict[str, Variant], Sequence[int], Practice]:
+    """Variants, T, and how a policy practises."""
+    chosen = bench.learning
+    practice = Practice(
+        updates=chosen.updates,
+        siblings=chosen.siblings,
+        learning_rate=chosen.learning_rate,
+        overwrite=chosen.overwrite,
+    )
+    practice = replace(practice, spec=replace(practice.spec, corrections=chosen.corrections))
+    names = dict.fromkeys([*chosen.variants, *(rewards.root if bench.full else ())])
+    return {name: rewards.variant(name) for name in names}, FULL_LESSONS if bench.full else chosen.steps, practice
 
 
 def _given(data: DataConfig, most: int | None) -> list[Episode]:

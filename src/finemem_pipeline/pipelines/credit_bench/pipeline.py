@@ -13,7 +13,24 @@ def create_pipeline() -> Pipeline:
                 "fidelity_rows",
                 name="measure_fidelity",
             ),
-            Node(nodes.compare_schemes, ["fidelity_rows"], "credit_summary", name="compare_schemes"),
+            Node(
+                nodes.study_learning,
+                ["params:credit_bench", "params:data", "params:rewards"],
+                "learning_rows",
+                name="study_learning",
+            ),
+            Node(
+                nodes.measure_gradients,
+                ["params:credit_bench", "params:data", "params:rewards"],
+                "gradient_rows",
+                name="measure_gradients",
+            ),
+            Node(
+                nodes.compare_schemes,
+                ["fidelity_rows", "learning_rows", "gradient_rows", "params:credit_bench"],
+                "credit_summary",
+                name="compare_schemes",
+            ),
             Node(
                 nodes.write_credit_page,
                 ["credit_summary", "params:credit_bench", "params:data", "params:reader"],
