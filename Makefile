@@ -21,7 +21,7 @@ $(MODEL)/config.json: | .venv/ready
 
 setup: .venv/ready $(MODEL)/config.json ## make the environment and fetch the small model
 
-run: setup ## train and evaluate a memory manager on this machine, about a quarter of an hour
+run: setup ## train and evaluate a memory manager on this machine, about ten minutes
 	$(BIN)/kedro run
 
 test: .venv/ready ## the tests, without those that train a real model
