@@ -109,11 +109,21 @@ def test_a_goal_that_was_reached_tells_what_it_took():
     assert 0 < row["calls_to_goal"] < row["questions_to_goal"]
 
 
+def test_exams_are_rarer_after_the_first_few_updates_and_the_mean_score_weighs_updates_alike(monkeypatch):
+    scores = iter([0.0, 0.4, 0.4, 0.8, 0.8])
+    monkeypatch.setattr(learning, "FIRST_FEW", 1)
+    marks = {"facts": 0.0, "tokens": 0.0, "kept": 0.0, "chance": 0.5, "corrected": None}
+    monkeypatch.setattr(Exam, "sit", lambda *_: {"score": next(scores), **marks})
+    row = learn(CHUNKS, 2, 0, replace(SMALL, updates=5))
+    assert [at["update"] for at in row["curve"]] == [0, 1, 2, 4, 5]
+    assert row["mean_score"] == pytest.approx((0.2 + 0.4 + 2 * 0.6 + 0.8) / 5)
+
+
 def test_a_goal_that_was_not_reached_is_no_number():
     row = learn(OUTCOME, 2, 0, replace(SMALL, learning_rate=1e-9))
     assert [row["updates_to_goal"], row["calls_to_goal"], row["questions_to_goal"], row["tokens_at_goal"]] == [None] * 4
     assert row["collapsed"] is None  # it is slow, and still where it began
-    assert [at["update"] for at in row["curve"]] == [0, 2, 4]
+    assert [at["update"] for at in row["curve"]] == [0, 1, 2, 3, 4]
 
 
 def test_an_update_climbs_by_the_learning_rate_along_the_gradient():

@@ -20,7 +20,7 @@ _SPEED = (
     "Medians over seeds with bootstrap intervals, > where a run did not get there in {updates} updates. The goal "
     "is 90 % of the attainable score, {attainable}: that of a manager that is told which sentences state a fact, "
     "and keeps those. Calls are questions that the reader had to answer, without those in its cache. Memory in "
-    "words, of the runs that reached the goal. Mean score: of all exams on the way."
+    "words, of the runs that reached the goal. Mean score: over all updates."
 )
 _END = (
     "After the last update, greedy, on held-out streams: means over seeds with bootstrap intervals. Spread: "

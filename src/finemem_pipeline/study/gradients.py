@@ -145,7 +145,7 @@ def _moments(estimates: Array, draws: Array) -> tuple[Array, Array, Array]:
     lengths = (estimates**2).sum(axis=1)
     sums = draws @ estimates
     pairs = (sums**2).sum(axis=1) - draws**2 @ lengths
-    with np.errstate(invalid="ignore"):  # a resample of one estimate alone has no pairs
+    with np.errstate(divide="ignore", invalid="ignore"):  # a resample of one estimate alone has no pairs
         square = pairs / (count**2 - (draws**2).sum(axis=1))
     return sums / count, square, draws @ lengths / count - square
 
