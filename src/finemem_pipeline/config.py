@@ -292,7 +292,6 @@ def _known(names: list[str], known: Iterable[str], where: str, what: str) -> lis
 
 
 FULL_STEPS = (5, 10, 20, 50)
-FULL_LESSONS = (5, 10, 20)
 
 MANAGERS = ("trained", "warm_started", "untrained", "imitation", "raw_chunks", "sentences", "no_memory")
 
@@ -354,7 +353,7 @@ class CreditBenchConfig(Section):
     """How right credit is: streams of known kinds, scripted managers, causal truth; and what it teaches."""
 
     full: bool = False
-    """All: streams of T = 5, 10, 20 and 50, and what every variant teaches at T = 5, 10 and 20."""
+    """All: streams of T = 5, 10, 20 and 50 to check credit on, and what every variant of `rewards` teaches."""
     families: Names = list(FAMILIES)
     """Kinds of planted streams; with another data.source its own test streams are taken."""
     habits: Names = list(HABITS)

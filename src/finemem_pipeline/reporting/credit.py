@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 Summary = Mapping[str, Any]
 
+MOST_COLUMNS = 8
+"""A table of more parts than this cannot be read: given streams may have as many lengths as there are streams."""
+
 _DIGITS = {"calls": 1}
 
 
@@ -65,7 +68,7 @@ def fidelity_grids(summary: Summary) -> list[Grid]:
     )
     for part, title in (("family", "kind of stream"), ("steps", "T"), ("habit", "manager")):
         found = summary["by"][part]
-        if len(found) > 1:
+        if 1 < len(found) <= MOST_COLUMNS:
             names = [row["scheme"] for row in summary["schemes"]]
             rows = tuple((scheme, *(with_interval(found[name][scheme]) for name in found)) for scheme in names)
             grids.append(Grid(f"{leading}, by {title}", "", ("scheme", *found), rows))

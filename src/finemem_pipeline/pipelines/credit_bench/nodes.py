@@ -12,7 +12,7 @@ from typing import Any
 from finemem_pipeline import wiring
 from finemem_pipeline.benchmarks import BENCHMARKS
 from finemem_pipeline.benchmarks.streams import limited
-from finemem_pipeline.config import FULL_LESSONS, CreditBenchConfig, DataConfig, ReaderConfig, RewardsConfig
+from finemem_pipeline.config import CreditBenchConfig, DataConfig, ReaderConfig, RewardsConfig
 from finemem_pipeline.episodes import Episode
 from finemem_pipeline.errors import DataError, unknown
 from finemem_pipeline.reasoning.cache import AnswerCache
@@ -200,7 +200,7 @@ def _lessons(bench: CreditBenchConfig, rewards: RewardsConfig) -> tuple[dict[str
     )
     practice = replace(practice, spec=replace(practice.spec, corrections=chosen.corrections))
     names = dict.fromkeys([*chosen.variants, *(rewards.root if bench.full else ())])
-    return {name: rewards.variant(name) for name in names}, FULL_LESSONS if bench.full else chosen.steps, practice
+    return {name: rewards.variant(name) for name in names}, chosen.steps, practice
 
 
 def _given(data: DataConfig, most: int | None) -> list[Episode]:
