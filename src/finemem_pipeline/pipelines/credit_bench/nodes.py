@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,8 @@ LEARNED_BY = (
     "study/summary.py",
 )
 """The same of the learning study."""
-UNTRAINED = "untrained"
+COPYING = 0.95
+"""The chance of keeping a sentence in the state that collapsed runs end in, or near to it."""
 TRUTH = 4
 """Groups that the true gradient is estimated from, for each of a variant's."""
 REPORT = Path("data/08_reporting/credit.html")
@@ -108,7 +109,7 @@ def study_learning(bench: CreditBenchConfig, data: DataConfig, rewards: RewardsC
 
 
 def measure_gradients(bench: CreditBenchConfig, data: DataConfig, rewards: RewardsConfig) -> list[dict[str, Any]]:
-    """One row per variant, T and state of the policy: untrained, and half trained by the first of the variants."""
+    """One row per variant, T and state of the policy: untrained, half trained by the first of the variants, copying."""
     if not _learns(bench, data) or not bench.learning.gradients:
         return []
     variants, steps, practice = _lessons(bench, rewards)
@@ -120,24 +121,20 @@ def measure_gradients(bench: CreditBenchConfig, data: DataConfig, rewards: Rewar
     }
     ledger = Ledger(bench.folder / f"gradients-{digest(made_by)}.jsonl")
     first = bench.learning.variants[0]
+    states: dict[str, Callable[[int], Weights | None]] = {
+        "untrained": lambda _: start_weights(practice.keep, practice.overwrite),
+        f"half trained by {first}": lambda length: half_trained(variants[first], length, 0, practice),
+        "copying nearly all": lambda _: start_weights(COPYING, practice.overwrite),
+    }
     found: list[dict[str, Any]] = []
-    cells = [(length, state) for length in steps for state in (UNTRAINED, f"half trained by {first}")]
+    cells = [(length, state) for length in steps for state in states]
     with Bar("measuring gradients", len(cells)) as bar:
         for done, (length, state) in enumerate(cells, start=1):
             cell = {"state": state, "steps": length, "groups": groups}
             rows = ledger.get(cell)
             if rows is None:
-                if state == UNTRAINED:
-                    weights: Weights | None = start_weights(practice.keep, practice.overwrite)
-                else:
-                    weights = half_trained(variants[first], length, 0, practice)
-                rows = (
-                    []
-                    if weights is None
-                    else gradient_noise(
-                        variants, weights, length, 0, practice, groups=groups, truth_groups=TRUTH * groups
-                    )
-                )
+                weights, sizes = states[state](length), {"groups": groups, "truth_groups": TRUTH * groups}
+                rows = [] if weights is None else gradient_noise(variants, weights, length, 0, practice, **sizes)
                 ledger.put(cell, rows)
             if not rows:
                 log.warning("%s does not come half way in %d updates at T = %d", first, practice.updates, length)
