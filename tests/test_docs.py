@@ -151,11 +151,17 @@ def test_the_tutorial_adds_a_scheme_that_keeps_the_score_and_trains(monkeypatch)
     assert earned == pytest.approx(0.5 * shared.sum() / episode.steps + 0.5 * shared)
 
 
-def test_every_named_recipe_and_variant_of_the_readme_is_shipped_and_the_other_way_round():
-    text = (PROJECT / "README.md").read_text(encoding="utf-8")
-    for section, heading in (("recipes", "Choosing a recipe"), ("rewards", "Choosing a reward")):
-        part = text.split(f"## {heading}")[1].split("\n## ")[0]
-        assert set(re.findall(r"^\| `(\w+)`", part, re.M)) == set(conf(section)[section])
+def test_every_named_recipe_is_in_the_readme_and_every_variant_on_its_page_and_the_other_way_round():
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
+    page = (PROJECT / "docs" / "how-to" / "reward-variant.md").read_text(encoding="utf-8")
+    for section, text, heading in (
+        ("recipes", readme, "Choosing a recipe"),
+        ("rewards", page, "Those that are there"),
+    ):
+        rows = re.findall(r"^\| (`.*?) \|", text.split(f"## {heading}")[1].split("\n## ")[0], re.M)
+        assert sorted(re.findall(r"`(\w+)`", " ".join(rows))) == sorted(conf(section)[section])
+    part = readme.split("## Choosing a reward")[1].split("\n## ")[0]
+    assert set(re.findall(r"^\| `(\w+)`", part, re.M)) == set(list(conf("rewards")["rewards"])[:4])
 
 
 def test_the_table_of_managers_in_the_readme_is_the_one_that_is_evaluated():
