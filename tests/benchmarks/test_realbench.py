@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finemem_pipeline.benchmarks import BENCHMARKS
-from finemem_pipeline.benchmarks.realbench import SHOWN, dump, load, locate, read_episodes, write_episodes
+from finemem_pipeline.benchmarks.faults import SHOWN
+from finemem_pipeline.benchmarks.realbench import dump, load, locate, read_episodes, write_episodes
 from finemem_pipeline.episodes import Chunk, Episode, Question
 from finemem_pipeline.errors import DataError
 

@@ -20,21 +20,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, replace
-from difflib import get_close_matches
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
+from finemem_pipeline.benchmarks.faults import Fault, guess, listing, quoted, report
 from finemem_pipeline.benchmarks.files import Truncated, read_lines, write_lines
 from finemem_pipeline.episodes import TASKS, Chunk, Episode, Question, Task
 from finemem_pipeline.errors import DataError
 from finemem_pipeline.metrics import METRICS
-
-SHOWN = 50
-"""Faults printed of one file; the rest is counted."""
 
 
 def load(path: str | Path, split: str) -> Iterator[Episode]:
@@ -64,11 +61,11 @@ def locate(path: Path, split: str) -> Path:
         return found[0]
     if not path.is_dir():
         there = sorted(each.name for each in path.parent.iterdir()) if path.parent.is_dir() else []
-        raise DataError(f"{path}: no such file or folder.{_guess(path.name, there)}{_listing(path.parent, there)}")
+        raise DataError(f"{path}: no such file or folder.{guess(path.name, there)}{listing(path.parent, there)}")
     there = sorted(each.name for each in path.iterdir())
     raise DataError(
         f"{path}: no {wanted[0].name} or {wanted[1].name} for the split '{split}'."
-        f"{_guess(wanted[0].name, there)}{_listing(path, there)}"
+        f"{guess(wanted[0].name, there)}{listing(path, there)}"
     )
 
 
@@ -94,7 +91,7 @@ def read_episodes(file: Path) -> list[Episode]:
     except OSError as error:
         raise DataError(f"{file}: cannot be read: {error.strerror or error}.") from error
     if faults:
-        raise DataError(_report(file, faults))
+        raise DataError(report(file, faults))
     return episodes
 
 
@@ -149,15 +146,6 @@ def write_episodes(path: Path, episodes: Iterable[Episode]) -> None:
     write_lines(path, (dump(episode) for episode in episodes))
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One thing that is wrong with one row."""
-
-    line: int  # from 1
-    field: str  # "questions[3].metric"; "" for the row as a whole
-    reason: str
-
-
 def _encodable(text: str) -> str:
     try:
         text.encode()
@@ -177,7 +165,7 @@ def _one_of(known: Collection[str], what: str) -> AfterValidator:
         if name not in known:
             listed = ", ".join(sorted(known))
             shown = name.encode("utf-8", "backslashreplace").decode()
-            reason = f"'{shown}' is not a known {what}.{_guess(shown, known)} Known: {listed}."
+            reason = f"'{shown}' is not a known {what}.{guess(shown, known)} Known: {listed}."
             raise PydanticCustomError("unknown", "{reason}", {"reason": reason})
         return name
 
@@ -256,7 +244,7 @@ class _Row(BaseModel):
                 for field, ids in named:
                     for each in ids:
                         if each not in known:
-                            yield f"{table}[{place}].{field}", f"'{each}' is no chunk of this row.{_guess(each, known)}"
+                            yield f"{table}[{place}].{field}", f"'{each}' is no chunk of this row.{guess(each, known)}"
                         elif field == "until_chunk_id" and known[each] <= known.get(named[0][1][0], -1):
                             yield f"{table}[{place}].{field}", f"'{each}' is not later than the question's own chunk"
 
@@ -329,38 +317,10 @@ def _reason(error: Any) -> str:
         return "is missing"
     if kind == "extra_forbidden":
         fields = _Row.model_fields if len(error["loc"]) == 1 else _Chunk.model_fields
-        return f"is not a field of the schema.{_guess(str(error['loc'][-1]), fields)}"
+        return f"is not a field of the schema.{guess(str(error['loc'][-1]), fields)}"
     if kind == "too_short":
         return "is empty, expected at least one"
     if kind in {"surrogate", "empty", "unknown", "keywords"}:
         return str(error["msg"])
     wanted = {"string_type": "text", "list_type": "a list", "dict_type": "an object", "model_type": "an object"}
-    return f"expected {wanted.get(kind, error['msg'])}, found {_short(found)}"
-
-
-def _short(value: Any) -> str:
-    shown = json.dumps(value, ensure_ascii=True)
-    return shown if len(shown) <= 60 else f"{shown[:57]}…"
-
-
-def _report(file: Path, faults: list[Fault]) -> str:
-    rows = len({fault.line for fault in faults})
-    head = f"{file}: {len(faults)} fault{'s'[: len(faults) > 1]} in {rows} row{'s'[: rows > 1]}, nothing was read."
-    said = [
-        f"  {file.name}:{fault.line}: {fault.field + ': ' if fault.field else ''}{fault.reason}"
-        for fault in faults[:SHOWN]
-    ]
-    more = [f"  … and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
-    return "\n".join([head, *said, *more])
-
-
-def _guess(found: str, known: Iterable[str]) -> str:
-    close = get_close_matches(found, list(known), n=1, cutoff=0.6)
-    return f" Did you mean '{close[0]}'?" if close else ""
-
-
-def _listing(folder: Path, names: list[str]) -> str:
-    if not names:
-        return f" {folder} is empty or not there."
-    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-    return f" In {folder}: {', '.join(names[:10])}{more}."
+    return f"expected {wanted.get(kind, error['msg'])}, found {quoted(found)}"
