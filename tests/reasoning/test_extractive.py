@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finemem_pipeline.reasoning import Asked, Reply
+from finemem_pipeline.reasoning.asking import instructed
 from finemem_pipeline.reasoning.extractive import LONGEST_REPLY, ExtractiveReasoner, sentences, stem
 
 
@@ -27,6 +28,12 @@ def test_the_sentence_that_shares_the_question_is_quoted_and_cited():
 @pytest.mark.parametrize("question", ["Who has the key?", "Is it late?", "Query: x\nWhich class number does it get?"])
 def test_without_a_memory_nothing_is_said(question: str):
     assert ask(question) == Reply("")
+
+
+def test_how_to_answer_is_no_part_of_what_is_asked():
+    told = instructed("Where is Ada from?", "Name the latest town only.")
+    texts = ("The latest town to be named is Rome. Ada is from Oslo.",)
+    assert ask(told, *texts) == ask("Where is Ada from?", *texts) == Reply("Ada is from Oslo.", (0,))
 
 
 @pytest.mark.parametrize("question", ["Who owns the zebra?", "Who is it?", ""])

@@ -58,6 +58,10 @@ def test_other_questions_are_searched_for_as_they_are():
         ("Query: play jazz Class: 22 Query: call a cab Class: 1", (("play jazz", "22"), ("call a cab", "1"))),
         ("Class 22: play jazz, play rock", (("play jazz, play rock", "22"),)),
         ("22 = play jazz", (("play jazz", "22"),)),
+        (
+            "Sample: To assess pain.\nLabels: 3\n\nSample: Ten died.\nLabels: 4",
+            (("To assess pain.", "3"), ("Ten died.", "4")),
+        ),
         ("Class: 22", ()),
         ("It rained in 1922.", ()),
         ("The meeting is at 10:30 in the hall.", ()),

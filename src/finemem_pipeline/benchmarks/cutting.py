@@ -14,7 +14,7 @@ from dataclasses import replace
 from finemem_pipeline.episodes import Chunk, Episode, Question
 
 _SENTENCE = re.compile(r".+?(?:[.!?][\"'”’)\]]*(?=\s)|\n|\Z)\s*", re.DOTALL)
-_LABEL = re.compile(r"(class|label|category|intent)\s*:", re.IGNORECASE)
+_LABEL = re.compile(r"(class|labels?|category|intent)\s*:", re.IGNORECASE)
 _WORD = re.compile(r"\s*\S+\s*")
 _SPELLED = {"sub_em", "token_f1", "label_em"}  # metrics whose references stand in the text as they are
 
@@ -61,7 +61,12 @@ def cut_text(text: str, max_tokens: int, count_tokens: Callable[[str], int]) -> 
     """The pieces of a text, in order; "".join(pieces) == text."""
     if count_tokens(text) <= max_tokens:
         return [text]
-    return _pack(_sentences(text), max_tokens, count_tokens, _words)
+    return cut_parts(_sentences(text), max_tokens, count_tokens)
+
+
+def cut_parts(parts: Iterable[str], max_tokens: int, count_tokens: Callable[[str], int]) -> list[str]:
+    """Whole parts put together in order, as many as fit; a part that is too long by itself is cut between words."""
+    return _pack(parts, max_tokens, count_tokens, _words)
 
 
 def _pack(

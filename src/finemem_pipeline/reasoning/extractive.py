@@ -21,12 +21,12 @@ import math
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
-from finemem_pipeline.reasoning import Asked, Reply, labels
+from finemem_pipeline.reasoning import Asked, Reply, asking, labels
 from finemem_pipeline.reasoning.labels import asks_for_label, item_of, labelled_examples
 
 LONGEST_REPLY = 60
@@ -48,7 +48,10 @@ class ExtractiveReasoner:
         return f"extractive/{_VERSION}"
 
     def answer(self, asked: Sequence[Asked]) -> list[Reply]:
-        return [_label(one) if asks_for_label(one.question) else _quote(one) for one in asked]
+        return [
+            _label(one) if asks_for_label(one.question) else _quote(replace(one, question=asking.bare(one.question)))
+            for one in asked
+        ]
 
 
 def sentences(text: str) -> list[str]:
@@ -299,5 +302,6 @@ _IRREGULAR = {
     for form in forms.split()
 }  # fmt: skip
 
-_VERSION = hashlib.sha256(b"".join(Path(rules).read_bytes() for rules in (__file__, labels.__file__))).hexdigest()[:8]
+_RULES = (__file__, labels.__file__, asking.__file__)
+_VERSION = hashlib.sha256(b"".join(Path(rules).read_bytes() for rules in _RULES)).hexdigest()[:8]
 """Of the rules' own text: a changed rule never meets an answer that was cached under the old one."""

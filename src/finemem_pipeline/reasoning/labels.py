@@ -13,9 +13,11 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-_NAME = r"(?:class|label|category|intent)(?:\s+(?:number|no\.?|id))?"
+from finemem_pipeline.reasoning.asking import bare
+
+_NAME = r"(?:class|labels?|category|intent)(?:\s+(?:number|no\.?|id))?"
 _ASKS = re.compile(r"\b(?:class|label|category|intent) (?:number|id)\b|\bnumber only\b", re.I)
-_PREFIX = re.compile(r"^\W*(?:query|sentence|text|utterance|example|input|question|item|user)\s*:\s*", re.I)
+_PREFIX = re.compile(r"^\W*(?:query|sentence|text|utterance|example|sample|input|question|item|user)\s*:\s*", re.I)
 _QUOTED = re.compile(r"[\"“]([^\"”]+)[\"”]")
 _ALONE = re.compile(rf"^\W*{_NAME}\W*(?:is\W*)?(\d+)\W*$", re.I)
 _FIRST = re.compile(
@@ -31,8 +33,8 @@ def asks_for_label(question: str) -> bool:
 
 
 def searched(question: str) -> str:
-    """What to look for in a memory: the item of a label question, any other question as it is."""
-    return item_of(question) if asks_for_label(question) else question
+    """What to look for in a memory: the item of a label question, any other question without how to answer it."""
+    return item_of(question) if asks_for_label(question) else bare(question)
 
 
 def item_of(question: str) -> str:
