@@ -47,6 +47,11 @@ def load(path: str | Path, split: str) -> Iterator[Episode]:
     return iter(episodes)
 
 
+def find(path: str | Path, split: str) -> list[Path]:
+    """The file of a split, as the other loaders' finders tell it. Raises DataError as `locate`."""
+    return [locate(Path(path), split)]
+
+
 def locate(path: Path, split: str) -> Path:
     """The file of a split. Raises DataError naming what was looked for and what is there."""
     if path.is_file():
