@@ -13,6 +13,10 @@ SHOWN = 50
 """Faults printed of one file; the rest is counted."""
 
 
+NAMED = 5
+"""Things named that were left out; the rest is counted."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """One thing that is wrong with one row."""
@@ -32,6 +36,13 @@ def report(file: Path, faults: Sequence[Fault]) -> str:
     ]
     more = [f"  … and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
     return "\n".join([head, *said, *more])
+
+
+def told(left_out: Sequence[str]) -> str:
+    """What was left out of a file, the first of it by name."""
+    return f"{len(left_out)} left out, as they cannot be read or scored: {'; '.join(left_out[:NAMED])}" + (
+        " …" if len(left_out) > NAMED else ""
+    )
 
 
 def problem(value: Any) -> str | None:

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from finemem_pipeline.benchmarks import hub, parquet
-from finemem_pipeline.benchmarks.faults import Fault, guess, listing, problem, quoted, report
+from finemem_pipeline.benchmarks.faults import Fault, guess, listing, problem, quoted, report, told
 from finemem_pipeline.episodes import Chunk, Episode, Question, Task
 from finemem_pipeline.errors import DataError
 
@@ -197,7 +197,7 @@ def _read_file(file: Path, remedy: str) -> list[Episode]:
     if not streams:
         raise DataError(f"{file}: the file has no rows. {remedy}")
     if left_out:
-        log.warning("%s: left out what cannot be read or scored: %s", file, "; ".join(left_out))
+        log.warning("%s: %s", file, told(left_out))
     return streams
 
 
@@ -295,7 +295,10 @@ class _Row:
         text: str = found["question"]
         keywords: tuple[str, ...] = ()
         if source.metric == "digit_label":
-            text, answers = label_question(text), [label for label in map(clean_label, answers) if label]
+            text, answers = (
+                label_question(text),
+                list(dict.fromkeys(label for label in map(clean_label, answers) if label)),
+            )
         elif source.metric == "keyword_recall":
             keywords = keywords_of(answers if isinstance(found["answer"], list) else ", ".join(answers))
             answers = [", ".join(answers)] if keywords else []

@@ -38,7 +38,7 @@ from typing import Any
 
 from finemem_pipeline.benchmarks import hub, memalpha, parquet
 from finemem_pipeline.benchmarks.cutting import cut_parts, cut_text
-from finemem_pipeline.benchmarks.faults import Fault, guess, listing, problem, quoted, report
+from finemem_pipeline.benchmarks.faults import Fault, guess, listing, problem, quoted, report, told
 from finemem_pipeline.benchmarks.tokens import approximate_tokens
 from finemem_pipeline.episodes import Chunk, Episode, Question, Task
 from finemem_pipeline.errors import DataError
@@ -220,7 +220,7 @@ def _read_file(file: Path, count_tokens: CountTokens, chunk_tokens: int | None) 
     if not streams:
         raise DataError(f"{file}: the file has no rows. {REMEDY}")
     if left_out:
-        log.warning("%s: left out what cannot be scored: %s", file, "; ".join(left_out))
+        log.warning("%s: %s", file, told(left_out))
     return streams
 
 
@@ -339,7 +339,7 @@ class _Row:
         """The benchmark's own ids where they fit, which older copies of the data do not grant."""
         own = metadata.get("qa_pair_ids") or []
         fits = len(own) == asked and len(set(own)) == asked and all(own)
-        return [f"{name}-{own[place]}" if fits else f"{name}-q{place:03d}" for place in range(asked)]
+        return [str(own[place]) if fits else f"{name}-q{place:03d}" for place in range(asked)]
 
     def _references(self, place: int, given: Any, source: Source) -> tuple[str, ...]:
         """What a reply is compared with, blank ones left out; none leaves the question out."""

@@ -49,7 +49,7 @@ def read_rows(
         )
     number = 0
     try:
-        with pq.ParquetFile(file) as opened:
+        with pq.ParquetFile(file, page_checksum_verification=True) as opened:
             wanted = [name for name in there if name in {*needed, *optional}]
             for batch in opened.iter_batches(batch_size=1, columns=wanted):
                 for row in batch.to_pylist():
