@@ -407,7 +407,7 @@ def _cut_sessions(
         header = f"[Conversation on {date}]\n"
         lines = [f"{role.capitalize()}: {content.strip()}\n" for role, content in turns if content.strip()]
         spoken = [turn for turn in turns if turn[1].strip()]
-        pieces = cut_parts(lines, max(1, limit - count_tokens(header)), count_tokens) if lines else []
+        pieces = cut_text("".join(lines), max(1, limit - count_tokens(header)), count_tokens) if lines else []
         ends = list(accumulate(map(len, lines)))
         begin = 0
         for piece in pieces:

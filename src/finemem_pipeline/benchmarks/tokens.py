@@ -14,4 +14,4 @@ def approximate_tokens(text: str) -> int:
     one for each three; a letter that is not Latin costs one by itself, so scripts without spaces are overcounted.
     Measured on nine sets of English streams, from labelled queries to novels: 0.95 to 1.07 times the true count.
     """
-    return sum(1 for _ in _TOKEN.finditer(text))
+    return len(_TOKEN.findall(text))
