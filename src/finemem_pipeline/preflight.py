@@ -7,8 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from finemem_pipeline import wiring
-from finemem_pipeline.benchmarks import BENCHMARKS
-from finemem_pipeline.benchmarks.realbench import locate
+from finemem_pipeline.benchmarks import BENCHMARKS, FINDERS
 from finemem_pipeline.benchmarks.streams import SPLITS
 from finemem_pipeline.config import EndpointConfig, Parameters, TransformersConfig
 from finemem_pipeline.credit.shapley import MOST
@@ -42,7 +41,7 @@ def check(parameters: Parameters, nodes: set[str]) -> None:
     data, evaluation = parameters.data, parameters.evaluation
     if nodes & READS and data.source != "planted" and data.path is not None:
         for split in SPLITS:
-            locate(data.path, split)
+            FINDERS[data.source](data.path, split)
     _study_is_possible(parameters, nodes)
     if nodes & NEEDS_HELD_OUT and evaluation.path is not None:
         for _ in BENCHMARKS[evaluation.source](evaluation.path, "test"):
@@ -57,7 +56,7 @@ def _study_is_possible(parameters: Parameters, nodes: set[str]) -> None:
     data, bench, known = parameters.data, parameters.credit_bench, parameters.rewards.root
     if nodes & MEASURES:
         if data.source != "planted" and data.path is not None:
-            locate(data.path, "test")
+            FINDERS[data.source](data.path, "test")
         if "shapley" in bench.schemes and parameters.reader.k > MOST:
             raise PreflightError(
                 f"reader.k: found {parameters.reader.k}, but the shapley of credit_bench.schemes takes {MOST} at most. "

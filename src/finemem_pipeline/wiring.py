@@ -10,9 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from finemem_pipeline.benchmarks import planted
+from finemem_pipeline.benchmarks import FINDERS, planted
 from finemem_pipeline.benchmarks.cutting import cut_chunks
-from finemem_pipeline.benchmarks.realbench import locate
 from finemem_pipeline.benchmarks.streams import SPLITS
 from finemem_pipeline.clock import Clock
 from finemem_pipeline.config import (
@@ -56,7 +55,7 @@ def raw_streams(data: DataConfig) -> Path:
 def raw_files(data: DataConfig) -> list[Path]:
     """The files behind the three sets."""
     path = raw_streams(data)
-    return list(dict.fromkeys(locate(path, split) for split in SPLITS))
+    return list(dict.fromkeys(file for split in SPLITS for file in FINDERS[data.source](path, split)))
 
 
 def chunk_cutter(data: DataConfig, recipe: Recipe) -> Callable[[Episode], Episode]:

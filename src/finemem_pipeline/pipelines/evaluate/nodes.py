@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from finemem_pipeline import wiring
-from finemem_pipeline.benchmarks import BENCHMARKS
-from finemem_pipeline.benchmarks.realbench import locate
+from finemem_pipeline.benchmarks import BENCHMARKS, FINDERS
 from finemem_pipeline.benchmarks.streams import limited
 from finemem_pipeline.config import DataConfig, EvaluationConfig, ReaderConfig, Recipe
 from finemem_pipeline.episodes import Episode
@@ -48,7 +47,7 @@ def held_out_streams(
     own = [cut(episode) for episode in BENCHMARKS[evaluation.source](evaluation.path, "test")]
     sets = {"train": train, "held_out": own}
     validate_sets(sets, read_suites(EXPECTATIONS), HELD_OUT_DOCS)
-    files = [locate(evaluation.path, "test")]
+    files = FINDERS[evaluation.source](evaluation.path, "test")
     return limited(own, evaluation.limit), describe_inputs(evaluation.path.name, files, {"held_out": own})
 
 
