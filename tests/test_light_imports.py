@@ -12,7 +12,7 @@ from finemem_pipeline import benchmarks, credit, memory, retrieval, rewards
 
 HEAVY = {
     "torch", "transformers", "trl", "peft", "datasets", "accelerate", "mlflow", "great_expectations", "pandas",
-    "matplotlib", "openai", "sklearn",
+    "matplotlib", "openai", "sklearn", "pyarrow", "huggingface_hub",
 }  # fmt: skip
 ROOMS = (
     "episodes",
@@ -41,6 +41,10 @@ def test_the_domain_needs_numpy_alone():
     found = loaded_after("; ".join(f"import finemem_pipeline.{room}" for room in ROOMS))
     assert "numpy" in found
     assert found & (HEAVY | {"kedro", "pydantic", "yaml"}) == set()
+
+
+def test_the_loaders_read_no_parquet_before_they_are_asked_to():
+    assert loaded_after("import finemem_pipeline.benchmarks") & HEAVY == set()
 
 
 def test_the_pipelines_and_their_settings_load_nothing_heavy():
@@ -87,4 +91,5 @@ def test_they_do_what_other_tools_rely_on():
     assert inspect.signature(credit.group_advantages).parameters["eps"].default == 1e-4
     assert set(rewards.REWARDS) >= {"outcome", "chunk", "format", "compression"}
     assert set(benchmarks.BENCHMARKS) >= {"planted", "realbench"}
+    assert set(benchmarks.FINDERS) == set(benchmarks.BENCHMARKS)
     assert (retrieval.BM25().k1, retrieval.BM25().b) == (1.5, 0.75)

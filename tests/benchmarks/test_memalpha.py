@@ -10,9 +10,14 @@ import pytest
 
 from finemem_pipeline.benchmarks import BENCHMARKS
 from finemem_pipeline.benchmarks.memalpha import EVERY, clean_label, find, keywords_of, label_question, load
+from finemem_pipeline.benchmarks.streams import read_sets
+from finemem_pipeline.config import DataConfig
 from finemem_pipeline.episodes import Episode, Question
 from finemem_pipeline.errors import DataError
+from finemem_pipeline.reasoning import Asked
+from finemem_pipeline.reasoning.extractive import ExtractiveReasoner
 from finemem_pipeline.reasoning.labels import asks_for_label, labelled_examples, searched
+from finemem_pipeline.wiring import raw_files
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +129,12 @@ def test_label_questions_are_asked_in_the_form_that_readers_know(test_set: dict[
     )
 
 
+def test_the_offline_reader_answers_a_label_question_from_the_examples(test_set: dict[str, Episode]) -> None:
+    stream = test_set["pubmed-rct"]
+    asked = [Asked(question.text, (stream.chunks[0].text,)) for question in stream.questions[:2]]
+    assert [reply.text for reply in ExtractiveReasoner().answer(asked)] == ["4", "3"]
+
+
 @pytest.mark.parametrize(
     ("text", "item"),
     [
@@ -202,6 +213,17 @@ def test_a_stream_may_ask_nothing(made: ModuleType, tmp_path: Path) -> None:
     file = made.write(tmp_path / "x.parquet", [made.memalpha_row(0, "squad", ["text"], [])])
     [episode] = load(file, "test")
     assert episode.questions == ()
+
+
+def test_the_sets_of_a_run_come_from_two_files(folder: Path) -> None:
+    config = DataConfig(source="memalpha", path=folder)
+    assert raw_files(config) == [folder / "train.parquet", folder / "test.parquet"]
+    sets = read_sets("memalpha", folder, sources=["squad", "booksum"], limits={"train": 5})
+    assert {split: [episode.source for episode in sets[split]] for split in sets} == {
+        "train": ["squad", "booksum", "squad", "booksum", "squad"],
+        "dev": ["squad", "booksum"],
+        "test": ["squad", "booksum"],
+    }
 
 
 def broken_rows(made: ModuleType) -> list[dict[str, Any]]:
