@@ -37,11 +37,11 @@ def resolve(path: str | Path, patterns: Sequence[str]) -> Path:
     return _download(named["name"], named["revision"], patterns)
 
 
-def find(folder: Path, split: str, ending: str = "parquet") -> list[Path]:
+def find(folder: Path, split: str) -> list[Path]:
     """The files of a split in the folder or in its `data`: `split.parquet`, or shards `split-00000-of-….parquet`."""
     for place in (folder, folder / "data"):
-        whole = place / f"{split}.{ending}"
-        shards = sorted(place.glob(f"{split}-*.{ending}"))
+        whole = place / f"{split}.parquet"
+        shards = sorted(place.glob(f"{split}-*.parquet"))
         if whole.is_file() and shards:
             raise DataError(f"{place}: both {whole.name} and {shards[0].name} are there; remove what is out of date.")
         if whole.is_file() or shards:
