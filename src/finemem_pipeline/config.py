@@ -190,8 +190,10 @@ class ReaderConfig(Section):
     k: Count = 2
     """Items retrieved for a question."""
     reasoner: ReasonerConfig = ExtractiveConfig()
+    judge: EndpointConfig | TransformersConfig | None = Field(None, discriminator="kind")
+    """Scores the questions that only a language model can score; null leaves them unscored."""
     cache: Path | None = Path("data/07_model_output/answers.sqlite")
-    """Answers already paid for; null keeps them in memory only."""
+    """Answers and verdicts already paid for; null keeps them in memory only."""
     max_unscored_share: Share = 0.1
     """More unscored answers in one batch stop the run."""
 

@@ -72,6 +72,7 @@ def _backends_answer(parameters: Parameters, nodes: set[str]) -> None:
     backends: list[tuple[str, object]] = []
     if nodes & NEEDS_READER:
         backends.append(("reader.reasoner", parameters.reader.reasoner))
+        backends.append(("reader.judge", parameters.reader.judge))
     if nodes & WRITES_QUESTIONS:
         backends.append(("questions.writer", parameters.questions.writer))
         backends.append(("questions.verifier", parameters.questions.verifier))

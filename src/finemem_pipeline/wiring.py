@@ -33,6 +33,7 @@ from finemem_pipeline.questions import ClozeWriter, PromptedWriter, Writer
 from finemem_pipeline.reasoning import Reasoner
 from finemem_pipeline.reasoning.cache import AnswerCache
 from finemem_pipeline.reasoning.extractive import ExtractiveReasoner
+from finemem_pipeline.reasoning.judge import Judge, RubricJudge
 from finemem_pipeline.reasoning.prompted import PromptedReasoner
 from finemem_pipeline.reasoning.reader import Reader
 from finemem_pipeline.retrieval import BM25, Retriever
@@ -110,6 +111,11 @@ def reasoner(config: ExtractiveConfig | EndpointConfig | TransformersConfig) -> 
     return PromptedReasoner(generator(config), sampling(config))
 
 
+def judge(config: EndpointConfig | TransformersConfig | None) -> Judge | None:
+    """Who scores what no rule can score."""
+    return None if config is None else RubricJudge(generator(config), sampling(config))
+
+
 def question_writer(config: QuestionsConfig) -> Writer:
     """Who writes chunk questions."""
     if isinstance(config.writer, ClozeConfig):
@@ -124,13 +130,14 @@ def retriever(config: ReaderConfig, clock: Clock | None = None) -> Retriever:
 
 
 def reader(config: ReaderConfig, clock: Clock | None = None) -> Reader:
-    """Retriever, reasoner, scorer and answer cache."""
+    """Retriever, reasoner, scorer, judge and answer cache."""
     return Reader(
         retriever(config, clock),
         reasoner(config.reasoner),
         k=config.k,
         cache=AnswerCache(config.cache),
         max_unscored_share=config.max_unscored_share,
+        judge=judge(config.judge),
     )
 
 
@@ -140,6 +147,7 @@ def reader_identity(config: ReaderConfig, made: Reader) -> dict[str, Any]:
         "reasoner": made.reasoner.identity,
         "retriever": config.retriever.model_dump(mode="json"),
         "k": config.k,
+        **({} if made.judge is None else {"judge": made.judge.identity}),
     }
 
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
 from finemem_pipeline.episodes import Question
 from finemem_pipeline.memory import MemoryBank, MemoryItem
-from finemem_pipeline.metrics import score
+from finemem_pipeline.metrics import JUDGE, said, score
 from finemem_pipeline.reasoning import Asked, Reasoner, ReasonerError, Reply
 from finemem_pipeline.reasoning.cache import AnswerCache
+from finemem_pipeline.reasoning.judge import Judge, Judged, Verdict, cached_verdicts
 from finemem_pipeline.reasoning.labels import searched
 from finemem_pipeline.retrieval import Retriever
 from finemem_pipeline.rollouts import Answer
 
 Retrieved = list[tuple[MemoryItem, float]]
+
+NO_JUDGE = "only a judge can score it, and this reader has none (reader.judge)"
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +32,7 @@ class Usage:
     hits: int = 0  # questions answered from the cache
     misses: int = 0  # questions that were not in the cache
     unscored: int = 0  # questions left without a score
+    judged: int = 0  # replies really sent to the judge
 
     def since(self, earlier: Usage) -> Usage:
         """What was done after `earlier`."""
@@ -35,8 +42,9 @@ class Usage:
 class Reader:
     """Answers questions from memories, and scores the answers.
 
-    A reply that failed leaves its question unscored (score None, with the failure told), never 0; if more than
-    `max_unscored_share` of a batch is left unscored, ReasonerError is raised.
+    A reply or a verdict that failed leaves its question unscored (score None, with the failure told), never 0; if more
+    than `max_unscored_share` of a batch is left unscored, ReasonerError is raised. Questions with the metric "judge"
+    are scored by `judge`; without one they are left unscored, are counted, and stop nothing.
     """
 
     def __init__(
@@ -46,18 +54,22 @@ class Reader:
         k: int = 2,
         cache: AnswerCache | None = None,
         max_unscored_share: float = 0.1,
+        judge: Judge | None = None,
     ) -> None:
         self.retriever = retriever
         self.reasoner = reasoner
         self.k = k
         self.cache = cache
         self.max_unscored_share = max_unscored_share
+        self.judge = judge
         self.usage = Usage()
+        self._told = False  # that a judge is missing
 
     def answer(self, pairs: Sequence[tuple[Question, MemoryBank]]) -> list[Answer]:
-        """One answer per (question, memory), in order: one call of the retriever per memory, one of the reasoner.
+        """One answer per (question, memory), in order: one call of the retriever per memory, one of the reasoner, at
+        most one of the judge.
 
-        Raises ReasonerError if the reasoner fails, or leaves too much unscored.
+        Raises ReasonerError if the reasoner or the judge fails, or leaves too much unscored.
         """
         found = self.retrieve(pairs)
         return self.read([(question, items) for (question, _), items in zip(pairs, found, strict=True)])
@@ -65,8 +77,14 @@ class Reader:
     def read(self, parts: Sequence[tuple[Question, Retrieved]]) -> list[Answer]:
         """One answer per (question, items to answer it from), in order. Raises as `answer` does."""
         asked = [Asked(question.text, tuple(item.text for item, _ in found)) for question, found in parts]
-        replies = self._replies(asked)
-        answers = [_scored(question, found, replies[one]) for (question, found), one in zip(parts, asked, strict=True)]
+        known = self._replies(asked)
+        replies = [known[one] for one in asked]
+        cases = [_case(question, reply) for (question, _), reply in zip(parts, replies, strict=True)]
+        verdicts = self._verdicts([case for case in cases if case is not None])
+        answers = [
+            _answered(question, found, reply, None if case is None else verdicts[case])
+            for (question, found), reply, case in zip(parts, replies, cases, strict=True)
+        ]
         self._count_unscored(answers)
         return answers
 
@@ -109,19 +127,40 @@ class Reader:
         )
         return replies
 
+    def _verdicts(self, cases: Sequence[Judged]) -> Mapping[Judged, Verdict]:
+        if self.judge is None:
+            if cases and not self._told:
+                self._told = True
+                _log.warning("Some questions can only be scored by a judge; they stay unscored without reader.judge.")
+            return dict.fromkeys(cases, Verdict(None, NO_JUDGE))
+        found, calls = cached_verdicts(self.judge, cases, self.cache)
+        self.usage = replace(self.usage, judged=self.usage.judged + calls)
+        return found
+
     def _count_unscored(self, answers: Sequence[Answer]) -> None:
-        failed = [answer for answer in answers if answer.score is None]
-        self.usage = replace(self.usage, unscored=self.usage.unscored + len(failed))
-        if len(failed) > self.max_unscored_share * len(answers):
+        unscored = [answer for answer in answers if answer.score is None]
+        self.usage = replace(self.usage, unscored=self.usage.unscored + len(unscored))
+        failed = [answer for answer in unscored if answer.failure != NO_JUDGE]
+        tried = len(answers) - len(unscored) + len(failed)
+        if len(failed) > self.max_unscored_share * tried:
             raise ReasonerError(
-                f"{self.reasoner.identity}: {len(failed)} of {len(answers)} questions could not be scored, allowed are "
+                f"{self.reasoner.identity}: {len(failed)} of {tried} questions could not be scored, allowed are "
                 f"{self.max_unscored_share:.0%}. The first is {failed[0].question_id}: {failed[0].failure}."
             )
 
 
-def _scored(question: Question, found: Retrieved, reply: Reply) -> Answer:
+def _case(question: Question, reply: Reply) -> Judged | None:
+    """What to ask the judge; None where a rule scores, or there is nothing to score."""
+    if question.metric != JUDGE or reply.failure is not None:
+        return None
+    return Judged(question.text, question.answers, said(reply.text), question.kind)
+
+
+def _answered(question: Question, found: Retrieved, reply: Reply, verdict: Verdict | None) -> Answer:
     items, values = tuple(item for item, _ in found), tuple(value for _, value in found)
     if reply.failure is not None:
         return Answer(question.id, "", items, values, failure=reply.failure)
     cited = tuple(items[place].id for place in reply.cited)
-    return Answer(question.id, reply.text, items, values, cited, score(reply.text, question))
+    if verdict is None:
+        verdict = Verdict(score(reply.text, question))
+    return Answer(question.id, reply.text, items, values, cited, verdict.score, verdict.failure)

@@ -1,10 +1,11 @@
-"""A reasoner that says what it was told to say."""
+"""A reasoner and a judge that say what they were told to say."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
 from finemem_pipeline.reasoning import Asked, ReasonerError, Reply
+from finemem_pipeline.reasoning.judge import Judged, Verdict
 
 
 class ScriptedReasoner:
@@ -28,3 +29,16 @@ class ScriptedReasoner:
         if asked.question not in self._replies:
             raise ReasonerError(f"the script has no reply to the question '{asked.question}'")
         return self._replies[asked.question]
+
+
+class ScriptedJudge:
+    """Gives its verdicts by a function; `judged` keeps every case that came in, in order."""
+
+    def __init__(self, verdict: Callable[[Judged], Verdict], identity: str = "scripted judge") -> None:
+        self.identity = identity
+        self.judged: list[Judged] = []
+        self._verdict = verdict
+
+    def judge(self, cases: Sequence[Judged]) -> list[Verdict]:
+        self.judged += cases
+        return [self._verdict(case) for case in cases]
