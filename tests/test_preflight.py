@@ -123,6 +123,7 @@ def silent():
         ("questions", "verifier", "write_chunk_questions"),
         ("reader", "reasoner", "play_held_out"),
         ("reader", "reasoner", "measure_fidelity"),
+        ("reader", "judge", "play_held_out"),
     ],
 )
 def test_a_server_that_does_not_answer_is_found_out(section, role, node, silent, model):
@@ -134,7 +135,11 @@ def test_a_server_that_does_not_answer_is_found_out(section, role, node, silent,
 
 @pytest.mark.parametrize(
     ("section", "role", "node"),
-    [("questions", "writer", "write_chunk_questions"), ("reader", "reasoner", "train_policy")],
+    [
+        ("questions", "writer", "write_chunk_questions"),
+        ("reader", "reasoner", "train_policy"),
+        ("reader", "judge", "train_policy"),
+    ],
 )
 def test_a_local_model_behind_a_reader_or_writer_is_looked_for(section, role, node, model):
     config = {"kind": "transformers", "model": str(model.parent / "other")}

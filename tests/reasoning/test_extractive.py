@@ -197,3 +197,20 @@ def test_replies_do_not_depend_on_the_order_of_sets():
         for seed in ("1", "2", "3")
     }
     assert len(told) == 1
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Sentence: Patients were followed for a year.\nWhat are the labels for the above medical abstract sentence? "
+        "Put your final answer in \\boxed{}.",
+        "Patients were followed for a year.\nlabel:",
+    ],
+)
+def test_label_questions_of_the_benchmarks_get_the_number_of_the_nearest_example(question: str):
+    chunk = (
+        "[Dialogue between User and Assistant on 2024-01-01 00:00]\n<User>Study these examples and their labels:\n\n"
+        "Sample: We aimed to compare two drugs.\nLabels: 1\n\nSample: All patients were followed for two years.\n"
+        "Labels: 3\n<Assistant>Noted."
+    )
+    assert ExtractiveReasoner().answer([Asked(question, (chunk,))]) == [Reply("3", (0,))]

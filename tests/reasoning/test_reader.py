@@ -10,8 +10,9 @@ from finemem_pipeline.memory import Insert, MemoryBank, MemoryItem
 from finemem_pipeline.reasoning import Asked, ReasonerError, Reply
 from finemem_pipeline.reasoning.cache import AnswerCache
 from finemem_pipeline.reasoning.extractive import ExtractiveReasoner
-from finemem_pipeline.reasoning.reader import Reader, Usage
-from finemem_pipeline.reasoning.scripted import ScriptedReasoner
+from finemem_pipeline.reasoning.judge import Judged, Verdict
+from finemem_pipeline.reasoning.reader import NO_JUDGE, Reader, Usage
+from finemem_pipeline.reasoning.scripted import ScriptedJudge, ScriptedReasoner
 from finemem_pipeline.retrieval import BM25
 
 
@@ -160,3 +161,67 @@ def test_as_many_failures_as_allowed_go_through():
 def test_nothing_asked_nothing_answered():
     reader = Reader(BM25(), ScriptedReasoner({}))
     assert (reader.answer([]), reader.usage) == ([], Usage())
+
+
+WEDDING = Question("wedding", "Who has the red key at the wedding?", ("Ann",), "judge", kind="multi-session")
+
+
+def lenient(case: Judged) -> Verdict:
+    """Right if the reference is there; no verdict on a reply about rain."""
+    if "rain" in case.reply:
+        return Verdict(None, "the judge said nothing")
+    return Verdict(float(case.references[0] in case.reply))
+
+
+def test_a_question_for_a_judge_is_scored_by_it_and_the_others_by_their_rules():
+    judge = ScriptedJudge(lenient)
+    reader = Reader(BM25(), ScriptedReasoner(lambda asked: Reply("<think>Bob?</think>Ann", (0,))), judge=judge)
+    answers = reader.answer([(WEDDING, KEYS), (RED, KEYS), (BLUE, KEYS)])
+    assert [(answer.score, answer.failure) for answer in answers] == [(1.0, None), (1.0, None), (0.0, None)]
+    assert answers[0].cited == ("m1",)
+    assert judge.judged == [Judged(WEDDING.text, ("Ann",), "Ann", "multi-session")]
+    assert reader.usage == Usage(questions=3, calls=3, misses=3, judged=1)
+
+
+def test_a_judged_answer_is_judged_once_over_runs(tmp_path: Path):
+    judge = ScriptedJudge(lenient)
+    for _ in range(2):
+        reader = Reader(BM25(), ScriptedReasoner(echo), cache=AnswerCache(tmp_path / "a"), judge=judge)
+        assert [a.score for a in reader.answer([(WEDDING, KEYS), (WEDDING, KEYS)])] == [1.0, 1.0]
+    assert len(judge.judged) == 1
+    assert reader.usage == Usage(questions=2, hits=2)
+
+
+def test_a_verdict_that_fails_leaves_the_question_unscored_and_counts_as_a_failed_reply_does():
+    rain = bank("The red key was wet from the rain at the wedding.")
+    reader = Reader(BM25(), ScriptedReasoner(echo), max_unscored_share=0.5, judge=ScriptedJudge(lenient))
+    answer, _ = reader.answer([(WEDDING, rain), (RED, KEYS)])
+    assert (answer.score, answer.failure) == (None, "the judge said nothing")
+    assert answer.prediction == "The red key was wet from the rain at the wedding."
+    with pytest.raises(ReasonerError, match=r"1 of 1 questions .* The first is wedding: the judge said nothing"):
+        reader.answer([(WEDDING, rain)])
+
+
+def test_a_failed_reply_is_not_judged():
+    judge = ScriptedJudge(lenient)
+    reader = Reader(BM25(), ScriptedReasoner(lambda asked: Reply("", failure="timed out")), judge=judge)
+    reader.max_unscored_share = 1.0
+    assert reader.answer([(WEDDING, KEYS)])[0].failure == "timed out"
+    assert judge.judged == []
+
+
+def test_without_a_judge_its_questions_stay_unscored_are_told_once_and_stop_nothing(caplog):
+    reader = Reader(BM25(), ScriptedReasoner(echo), max_unscored_share=0.0)
+    for _ in range(2):
+        judged, red = reader.answer([(WEDDING, KEYS), (RED, KEYS)])
+        assert (judged.score, judged.failure, judged.prediction) == (None, NO_JUDGE, "Ann has the red key.")
+        assert red.score == 1.0
+    assert reader.usage.unscored == 2
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+def test_what_cannot_be_judged_does_not_thin_out_what_failed():
+    reader = Reader(BM25(), ScriptedReasoner(echo), max_unscored_share=0.5)
+    failing = question("Does it fail?", identifier="bad")
+    with pytest.raises(ReasonerError, match=r"scripted: 1 of 1 questions could not be scored"):
+        reader.answer([(failing, KEYS), (WEDDING, KEYS), (WEDDING, KEYS)])

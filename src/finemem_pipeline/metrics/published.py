@@ -46,8 +46,8 @@ def perltqa(prediction: str, question: Question) -> float:
 
 def digit_label(prediction: str, question: Question) -> float:
     r"""1 if what stands in the first \boxed{}, or else the whole prediction, is all digits and the first reference."""
-    inside = unquoted(boxed(prediction))
-    return float(bool(_DIGITS.fullmatch(inside)) and inside == unquoted(references(question)[0]))
+    gold, inside = unquoted(references(question)[0]), unquoted(boxed(prediction))
+    return float(inside == gold and bool(_DIGITS.fullmatch(inside)))
 
 
 def keyword_recall(prediction: str, question: Question) -> float:

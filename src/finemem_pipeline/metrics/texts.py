@@ -15,7 +15,9 @@ _BOX = "\\boxed{"
 _ANSWER = re.compile("answer:", re.IGNORECASE)
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _NAMED = re.compile(
-    r"\b(?:class|label|category|intent|answer)(?:\W{1,3}(?:number|no|id|is)){0,3}\W{1,4}(\d+)(?![.,]?\d)", re.IGNORECASE
+    r"\b(?:class|label|category|intent|answer)(?:\W{1,3}(?:number|no|id|is)){0,3}\W{1,4}(\d+)"
+    r"(?![.,]?\d|\W{1,3}(?:and|or)\W{1,3}\d)",
+    re.IGNORECASE,
 )
 
 
