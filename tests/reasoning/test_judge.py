@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from finemem_pipeline.episodes import Question
 from finemem_pipeline.generation import Conversation, Sampling
 from finemem_pipeline.generation.scripted import ScriptedGenerator
 from finemem_pipeline.reasoning import Asked, ReasonerError, Reply
@@ -11,12 +12,15 @@ from finemem_pipeline.reasoning.cache import AnswerCache
 from finemem_pipeline.reasoning.judge import (
     DEFAULT,
     INSTRUCTIONS,
+    KEY_POINT,
     RUBRIC_VERSION,
     RUBRICS,
     Judged,
     RubricJudge,
     Verdict,
     cached_verdicts,
+    cases_of,
+    together,
 )
 from finemem_pipeline.reasoning.scripted import ScriptedJudge
 from finemem_pipeline.rollouts import Completion
@@ -99,8 +103,8 @@ def test_the_judge_sees_the_rule_the_question_the_references_and_the_reply():
 
 
 def test_there_is_a_rubric_for_every_question_type_of_longmemeval_and_one_for_the_others():
-    assert set(RUBRICS) == LONGMEMEVAL
-    assert len({*RUBRICS.values(), DEFAULT}) == 8
+    assert set(RUBRICS) == LONGMEMEVAL | {KEY_POINT}
+    assert len({*RUBRICS.values(), DEFAULT}) == 9
     assert DEFAULT in shown(Judged("Who?", ("Ann",), "Ann", ""))[1]["content"]
     assert DEFAULT in shown(Judged("Who?", ("Ann",), "Ann", "another kind"))[1]["content"]
 
@@ -119,6 +123,21 @@ def test_the_identity_holds_model_rubrics_and_decoding():
 def test_a_model_that_fails_is_a_failure_of_the_whole():
     with pytest.raises(ReasonerError, match="the judge's model failed: the script ended before request 1"):
         RubricJudge(ScriptedGenerator([])).judge([CASE])
+
+
+def test_a_summary_is_one_case_for_each_key_point_and_scores_their_mean():
+    asked = Question("q", "Summarise.", ("A long summary.",), "judge", keywords=("Ahab dies", "The ship sinks"))
+    assert cases_of(asked, "He dies.") == (
+        Judged("Summarise.", ("Ahab dies",), "He dies.", KEY_POINT),
+        Judged("Summarise.", ("The ship sinks",), "He dies.", KEY_POINT),
+    )
+    assert together([Verdict(1.0), Verdict(0.0)]) == Verdict(0.5)
+    assert together([Verdict(1.0), Verdict(None, "no verdict"), Verdict(0.0)]) == Verdict(None, "no verdict")
+
+
+def test_any_other_reply_is_one_case():
+    asked = Question("q", "Who?", ("Ann", "Anna"), "judge", kind="abstention")
+    assert cases_of(asked, "Ann") == (Judged("Who?", ("Ann", "Anna"), "Ann", "abstention"),)
 
 
 def by_length(case: Judged) -> Verdict:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -190,6 +191,13 @@ def test_a_judged_answer_is_judged_once_over_runs(tmp_path: Path):
         assert [a.score for a in reader.answer([(WEDDING, KEYS), (WEDDING, KEYS)])] == [1.0, 1.0]
     assert len(judge.judged) == 1
     assert reader.usage == Usage(questions=2, hits=2)
+
+
+def test_a_summary_scores_the_share_of_its_key_points():
+    points = replace(WEDDING, keywords=("Ann", "the red key", "Bob"))
+    reader = Reader(BM25(), ScriptedReasoner(echo), judge=ScriptedJudge(lenient))
+    assert reader.answer([(points, KEYS)])[0].score == pytest.approx(2 / 3)
+    assert reader.usage.judged == 3
 
 
 def test_a_verdict_that_fails_leaves_the_question_unscored_and_counts_as_a_failed_reply_does():

@@ -6,6 +6,7 @@
     verdict     1.0
 
 The kinds are LongMemEval's question types; a question of another kind, or of none, is judged by the default rubric.
+A summary is judged by the key points that it should hold, one case for each.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Protocol
 
+from finemem_pipeline.episodes import Question
 from finemem_pipeline.generation import Conversation, Generator, GeneratorError, Sampling
 from finemem_pipeline.reasoning import Asked, ReasonerError, Reply
 from finemem_pipeline.reasoning.cache import AnswerCache
@@ -54,6 +57,9 @@ class Judge(Protocol):
         ...
 
 
+KEY_POINT = "key-point"
+"""The kind of a case that asks for one key point of a summary."""
+
 DEFAULT = """\
 The reply is right if it tells what the reference tells, in whatever words. It may tell more. It is wrong if a \
 part of the reference that the question asks for is missing or told differently, and if it only says that \
@@ -87,6 +93,10 @@ state as the answer; it may mention an older one as past. It is wrong if it give
 The question cannot be answered from what was said; the reference tells why. The reply is right if it says that \
 this is not known, was not mentioned, or that the question rests on something that did not happen. It may add \
 what is known instead. It is wrong if it gives an answer.""",
+    KEY_POINT: """\
+The reply is a summary of a long text, and the reference is one point that such a summary should make. The reply \
+is right if it makes this point, in whatever words and among whatever else. It is wrong if the point is missing, \
+told differently, or only hinted at.""",
 }
 
 INSTRUCTIONS = """\
@@ -123,6 +133,20 @@ class RubricJudge:
         except GeneratorError as error:
             raise ReasonerError(f"the judge's model failed: {error}") from error
         return [_read(done) for done in completions]
+
+
+def cases_of(question: Question, reply: str) -> tuple[Judged, ...]:
+    """What to ask a judge about a reply: one case, or one per key point where the question names some as keywords."""
+    if question.keywords:
+        return tuple(Judged(question.text, (point,), reply, KEY_POINT) for point in question.keywords)
+    return (Judged(question.text, question.answers, reply, question.kind),)
+
+
+def together(verdicts: Sequence[Verdict]) -> Verdict:
+    """The mean of the verdicts on one reply; a failure if one of them is."""
+    failures = [verdict.failure for verdict in verdicts if verdict.failure is not None]
+    scores = [verdict.score for verdict in verdicts if verdict.score is not None]
+    return Verdict(None, failures[0]) if failures else Verdict(fmean(scores))
 
 
 def cached_verdicts(

@@ -11,7 +11,7 @@ from finemem_pipeline.memory import MemoryBank, MemoryItem
 from finemem_pipeline.metrics import JUDGE, said, score
 from finemem_pipeline.reasoning import Asked, Reasoner, ReasonerError, Reply
 from finemem_pipeline.reasoning.cache import AnswerCache
-from finemem_pipeline.reasoning.judge import Judge, Judged, Verdict, cached_verdicts
+from finemem_pipeline.reasoning.judge import Judge, Judged, Verdict, cached_verdicts, cases_of, together
 from finemem_pipeline.reasoning.labels import searched
 from finemem_pipeline.retrieval import Retriever
 from finemem_pipeline.rollouts import Answer
@@ -32,7 +32,7 @@ class Usage:
     hits: int = 0  # questions answered from the cache
     misses: int = 0  # questions that were not in the cache
     unscored: int = 0  # questions left without a score
-    judged: int = 0  # replies really sent to the judge
+    judged: int = 0  # cases really sent to the judge: one per reply, or per key point of a summary
 
     def since(self, earlier: Usage) -> Usage:
         """What was done after `earlier`."""
@@ -79,11 +79,11 @@ class Reader:
         asked = [Asked(question.text, tuple(item.text for item, _ in found)) for question, found in parts]
         known = self._replies(asked)
         replies = [known[one] for one in asked]
-        cases = [_case(question, reply) for (question, _), reply in zip(parts, replies, strict=True)]
-        verdicts = self._verdicts([case for case in cases if case is not None])
+        cases = [_cases(question, reply) for (question, _), reply in zip(parts, replies, strict=True)]
+        verdicts = self._verdicts([case for some in cases for case in some])
         answers = [
-            _answered(question, found, reply, None if case is None else verdicts[case])
-            for (question, found), reply, case in zip(parts, replies, cases, strict=True)
+            _answered(question, found, reply, [verdicts[case] for case in some])
+            for (question, found), reply, some in zip(parts, replies, cases, strict=True)
         ]
         self._count_unscored(answers)
         return answers
@@ -149,18 +149,17 @@ class Reader:
             )
 
 
-def _case(question: Question, reply: Reply) -> Judged | None:
-    """What to ask the judge; None where a rule scores, or there is nothing to score."""
+def _cases(question: Question, reply: Reply) -> tuple[Judged, ...]:
+    """What to ask the judge; nothing where a rule scores, or there is nothing to score."""
     if question.metric != JUDGE or reply.failure is not None:
-        return None
-    return Judged(question.text, question.answers, said(reply.text), question.kind)
+        return ()
+    return cases_of(question, said(reply.text))
 
 
-def _answered(question: Question, found: Retrieved, reply: Reply, verdict: Verdict | None) -> Answer:
+def _answered(question: Question, found: Retrieved, reply: Reply, verdicts: Sequence[Verdict]) -> Answer:
     items, values = tuple(item for item, _ in found), tuple(value for _, value in found)
     if reply.failure is not None:
         return Answer(question.id, "", items, values, failure=reply.failure)
     cited = tuple(items[place].id for place in reply.cited)
-    if verdict is None:
-        verdict = Verdict(score(reply.text, question))
+    verdict = together(verdicts) if verdicts else Verdict(score(reply.text, question))
     return Answer(question.id, reply.text, items, values, cited, verdict.score, verdict.failure)
