@@ -16,7 +16,8 @@ from finemem_pipeline.episodes import Chunk, Episode, Question
 _SENTENCE = re.compile(r".+?(?:[.!?][\"'”’)\]]*(?=\s)|\n|\Z)\s*", re.DOTALL)
 _LABEL = re.compile(r"(class|labels?|category|intent)\s*:", re.IGNORECASE)
 _WORD = re.compile(r"\s*\S+\s*")
-_SPELLED = {"sub_em", "token_f1", "label_em"}  # metrics whose references stand in the text as they are
+_LABELS = ("label_em", "digit_label")
+_SPELLED = {"sub_em", "token_f1", "ruler", *_LABELS}  # metrics whose references stand in the text as they are
 
 
 def cut_chunks(episode: Episode, max_tokens: int, count_tokens: Callable[[str], int]) -> Episode:
@@ -143,7 +144,7 @@ def _mentions(text: str, question: Question) -> bool:
 
 def _home(question: Question, pieces: range, texts: list[str]) -> int:
     """The piece after which a chunk question can be answered."""
-    if question.metric == "label_em":
+    if question.metric in _LABELS:
         lines = sorted(question.text.split("\n"), key=len, reverse=True)
         return next((place for line in lines for place in pieces if line and line in texts[place]), pieces[-1])
     asked = set(re.findall(r"\w+", question.text.lower()))

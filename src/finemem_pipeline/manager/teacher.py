@@ -14,6 +14,7 @@ from finemem_pipeline.episodes import Episode, Question
 from finemem_pipeline.manager import Observation, Turn
 from finemem_pipeline.manager.sentences import sentences
 from finemem_pipeline.memory import Insert, MemoryItem, Operation, Skip, Update, format_operations
+from finemem_pipeline.reasoning.labels import asks_for_label
 from finemem_pipeline.rollouts import Completion
 
 _WORD = re.compile(r"\w+")
@@ -89,13 +90,19 @@ def _holders(question: Question, pieces: list[str], bags: list[Counter[str]]) ->
         lowered = [piece.lower() for piece in pieces]
         hits = [sum(keyword.lower() in piece for keyword in question.keywords) for piece in lowered]
         return [i for i in sorted(range(len(pieces)), key=lambda i: -hits[i])[:2] if hits[i]]
-    if question.metric == "label_em":
+    if asks_for_label(question.text):
         labels = set(question.answers)
         fitting = [i for i, piece in enumerate(pieces) if _label(piece) in labels]
     else:
-        fitting = [i for i, piece in enumerate(pieces) if _mentions(piece, question.answers)]
+        spellings = [part.strip() for answer in question.answers for part in _parts(question, answer)]
+        fitting = [i for i, piece in enumerate(pieces) if _mentions(piece, spellings)]
     fitting.sort(key=lambda i: (-_overlap(asked, bags[i]), i))
     return fitting[:1]
+
+
+def _parts(question: Question, answer: str) -> list[str]:
+    """The texts any of which shows that a sentence holds the answer: PerLTQA lists keywords behind each other."""
+    return answer.split(";") if question.metric == "perltqa" else [answer]
 
 
 def _label(piece: str) -> str | None:
