@@ -19,12 +19,13 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
+from operator import itemgetter
 from pathlib import Path
+from typing import NamedTuple
 
 from finemem_pipeline.reasoning import Asked, Reply, asking, labels
 from finemem_pipeline.reasoning.labels import asks_for_label, item_of, labelled_examples
@@ -48,8 +49,11 @@ class ExtractiveReasoner:
         return f"extractive/{_VERSION}"
 
     def answer(self, asked: Sequence[Asked]) -> list[Reply]:
+        compare = lru_cache(maxsize=8192)(_compare)  # siblings' memories bring the same texts to a question
         return [
-            _label(one) if asks_for_label(one.question) else _quote(replace(one, question=asking.bare(one.question)))
+            _label(one)
+            if asks_for_label(one.question)
+            else _quote(replace(one, question=asking.bare(one.question)), compare)
             for one in asked
         ]
 
@@ -100,58 +104,85 @@ class _Wanted:
     yes_no: bool
 
 
-def _quote(asked: Asked) -> Reply:
+class _Compared(NamedTuple):
+    """A sentence beside a question."""
+
+    sentence: _Sentence
+    shared: frozenset[str]  # stems of what the question is about
+    pairs: int  # words that stand side by side in the question too, counted where anything is shared
+
+
+_Compare = Callable[[str, str], list[_Compared]]
+
+
+def _compare(question: str, text: str) -> list[_Compared]:
+    """The sentences of a text."""
+    wanted = _read_question(question)
+    compared = []
+    for sentence in _read_text(text):
+        shared = wanted.content & sentence.stems
+        pairs = sum(map(wanted.pairs.__contains__, pairwise(sentence.words))) if shared else 0
+        compared.append(_Compared(sentence, shared, pairs))
+    return compared
+
+
+def _quote(asked: Asked, compare: _Compare) -> Reply:
     wanted = _read_question(asked.question)
-    texts = [_read_text(text) for text in asked.texts]
-    weights = _weights(wanted.content, [sentence.stems for text in texts for sentence in text])
+    texts = [compare(asked.question, text) for text in asked.texts]
+    weights = _weights(wanted.content, [one.shared for text in texts for one in text])
     total = math.fsum(weights.values())
     # fsum, here and below: a set's order changes from run to run, a rounded sum with it, and ties are common.
-    shared = [
-        [(math.fsum(weights[root] for root in wanted.content & one.stems), one) for one in text] for text in texts
-    ]
-    known = wanted.stems | _bridges(shared)
+    weighed = [[(math.fsum([weights[root] for root in one.shared]), one) for one in text] for text in texts]
+    known = wanted.stems | _bridges(weighed) if wanted.kind else wanted.stems
     best: tuple[float, int, _Sentence] | None = None
-    for place, candidates in enumerate(shared):
-        for words, sentence in candidates:
+    for place, candidates in enumerate(weighed):
+        for words, one in candidates:
             if words == 0.0:
                 continue
-            score = words / total + _fit(wanted, sentence, known) - RANK * place
+            score = words / total + _fit(wanted, one, known) - RANK * place
             # Of equals in one text the later wins: it is the newer statement.
             if best is None or score > best[0] or (score == best[0] and place == best[1]):
-                best = score, place, sentence
+                best = score, place, one.sentence
     if best is None:
         return Reply("")
     _, place, sentence = best
     if not wanted.yes_no:
         return Reply(sentence.text, (place,))
-    there = frozenset().union(*(sentence.stems for text in texts for sentence in text))
-    held = math.fsum(weight for root, weight in weights.items() if root in there) >= _HELD * total
+    there = frozenset().union(*(one.shared for text in texts for one in text))
+    held = math.fsum(weights[root] for root in there) >= _HELD * total
     turned = bool(_NEGATION.search(sentence.text)) != bool(_NEGATION.search(asked.question))
     return Reply("yes" if held and not turned else "no", (place,))
 
 
-def _bridges(shared: Sequence[Sequence[tuple[float, _Sentence]]]) -> frozenset[str]:
+def _bridges(weighed: Sequence[Sequence[tuple[float, _Compared]]]) -> frozenset[str]:
     """Names that the best sentences of two texts share: they link the two and are what neither was asked for.
 
     "Rafael owns a boat called Trident." and "The boat Trident is moored in Aldstead." for "Where is Rafael's boat?"
     """
-    best = [max(candidates, key=lambda candidate: candidate[0])[1] for candidates in shared if candidates]
-    counted = Counter(name for sentence in best for name in sentence.kinds["name"])
-    return frozenset(name for name, times in counted.items() if times > 1)
+    best = [max(candidates, key=itemgetter(0))[1].sentence for candidates in weighed if candidates]
+    once: frozenset[str] = frozenset()
+    again: frozenset[str] = frozenset()
+    for sentence in best:
+        again |= once & sentence.kinds["name"]
+        once |= sentence.kinds["name"]
+    return again
 
 
 def _weights(stems: Collection[str], documents: Sequence[Collection[str]]) -> dict[str, float]:
-    """ln(1 + (n + 1)/(df + ½)), as rare as each stem is among the documents."""
-    found = Counter(root for document in documents for root in stems if root in document)
-    return {root: math.log(1.0 + (len(documents) + 1.0) / (found[root] + 0.5)) for root in stems}
+    """ln(1 + (n + 1)/(df + ½)), as rare as each stem is among the documents, sets of nothing but these stems."""
+    found = dict.fromkeys(stems, 0)
+    for document in documents:
+        for root in document:
+            found[root] += 1
+    return {root: math.log(1.0 + (len(documents) + 1.0) / (df + 0.5)) for root, df in found.items()}
 
 
-def _fit(wanted: _Wanted, sentence: _Sentence, known: frozenset[str]) -> float:
+def _fit(wanted: _Wanted, one: _Compared, known: frozenset[str]) -> float:
     """How well a sentence suits the question, apart from how many words they share. What is known answers nothing."""
-    score = PAIR * sum(pair in wanted.pairs for pair in pairwise(sentence.words))
-    if wanted.kind is not None and sentence.kinds[wanted.kind] - known:
+    score = PAIR * one.pairs
+    if wanted.kind is not None and one.sentence.kinds[wanted.kind] - known:
         score += KIND
-    return score + CORRECTED if sentence.correction else score
+    return score + CORRECTED if one.sentence.correction else score
 
 
 def _label(asked: Asked) -> Reply:

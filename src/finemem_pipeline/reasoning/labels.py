@@ -40,8 +40,9 @@ _LINES = re.compile(r"\n+|;\s")
 _TIME = re.compile(r"^\s*\[[^\]]*\d:\d\d\]\s*$")  # "[Session 2025-01-06 09:00]" is no example of class 00
 
 
+@lru_cache(maxsize=8192)
 def asks_for_label(question: str) -> bool:
-    """Whether the answer is to be a class number."""
+    """Whether the answer is to be a class number. Cached: siblings are asked the same questions."""
     return bool(_ASKS.search(question))
 
 
