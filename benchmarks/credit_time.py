@@ -37,7 +37,7 @@ from finemem_pipeline.memory import MemoryBank, MemoryItem
 from finemem_pipeline.reasoning.cache import AnswerCache
 from finemem_pipeline.reasoning.extractive import ExtractiveReasoner
 from finemem_pipeline.reasoning.reader import Reader, Usage
-from finemem_pipeline.retrieval import BM25
+from finemem_pipeline.retrieval import BM25, Retriever
 from finemem_pipeline.rollouts import Answer, RolloutGroup
 
 SIBLINGS, STEPS, CHUNK_QUESTIONS, QUESTIONS = 8, 20, 5, 20
@@ -48,7 +48,7 @@ AIM, LEAST = 50.0, 20.0
 Pairs = list[tuple[Question, MemoryBank]]
 
 
-class Rebuilt:
+class Rebuilt(Retriever):
     """A Retriever with the scores of BM25 that begins anew at every search, as rank-bm25 is commonly used."""
 
     def __init__(self, k1: float = 1.5, b: float = 0.75) -> None:

@@ -66,32 +66,32 @@ def test_an_empty_memory_is_a_closed_book():
 
 
 class CountingBM25(BM25):
-    """Keeps the queries of every search."""
+    """Keeps the queries to every memory, by call."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.searches: list[list[str]] = []
+        self.calls: list[list[list[str]]] = []
 
-    def search(
-        self, queries: Sequence[str], items: Sequence[MemoryItem], k: int
-    ) -> list[list[tuple[MemoryItem, float]]]:
-        self.searches.append(list(queries))
-        return super().search(queries, items, k)
+    def search_each(
+        self, asked: Sequence[tuple[Sequence[str], Sequence[MemoryItem]]], k: int
+    ) -> list[list[list[tuple[MemoryItem, float]]]]:
+        self.calls.append([list(queries) for queries, _ in asked])
+        return super().search_each(asked, k)
 
 
-def test_each_memory_is_searched_once_and_answers_keep_their_order():
+def test_each_memory_is_searched_once_in_one_call_and_answers_keep_their_order():
     retriever, other = CountingBM25(), bank("Cid has the red key.")
     reader = Reader(retriever, ExtractiveReasoner())
     answers = reader.answer([(RED, KEYS), (RED, other), (BLUE, KEYS), (BLUE, other), (RED, MemoryBank())])
     assert [answer.score for answer in answers] == [1.0, 0.0, 1.0, 0.0, 0.0]
-    assert retriever.searches == [[RED.text, BLUE.text], [RED.text, BLUE.text]]
+    assert retriever.calls == [[[RED.text, BLUE.text], [RED.text, BLUE.text]]]
 
 
 def test_a_label_question_looks_for_its_item_alone():
     retriever = CountingBM25()
     asked = question("Query: play jazz\nWhich class number does this query get? Answer with the number only.", "22")
     Reader(retriever, ExtractiveReasoner()).answer([(asked, bank("play music -> 22"))])
-    assert retriever.searches == [["play jazz"]]
+    assert retriever.calls == [[["play jazz"]]]
 
 
 def test_equal_questions_are_asked_once_in_one_call_and_scored_each_by_its_own_references():

@@ -138,6 +138,22 @@ def test_many_queries_are_answered_as_each_by_itself():
     assert together == [BM25().search([query], items, k=3)[0] for query in queries]
 
 
+@settings(max_examples=150)
+@given(st.lists(st.tuples(st.lists(TEXTS, max_size=30), st.lists(TEXTS, max_size=3)), max_size=8), st.integers(0, 4))
+def test_banks_asked_together_are_answered_as_each_by_itself(asked: list[tuple[list[str], list[str]]], k: int):
+    banks = [(queries, bank_of(*texts).items) for texts, queries in asked]
+    assert BM25().search_each(banks, k) == [BM25().search(queries, items, k) for queries, items in banks]
+
+
+def test_many_siblings_asked_together_are_answered_as_each_by_itself():
+    past = bank_of(*(f"fact {n} of {n % 7} and {n % 11}" for n in range(1500)))
+    banks = [past.apply(Insert(f"fact seen by {sibling}"), 1500)[0].items for sibling in range(40)]
+    queries = [f"fact of {n} by {n}" for n in range(50)]
+    together = BM25().search_each([(queries, items) for items in banks], k=2)
+    for items, found in zip(banks, together, strict=True):
+        assert found == BM25().search(queries, items, k=2)
+
+
 def test_an_index_changed_in_place_leaves_its_copies_alone():
     bm25 = BM25(indexes=2)
     past = bank_of("rain")

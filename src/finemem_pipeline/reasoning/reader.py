@@ -17,6 +17,8 @@ from finemem_pipeline.retrieval import Retriever
 from finemem_pipeline.rollouts import Answer
 
 Retrieved = list[tuple[MemoryItem, float]]
+_Marks = dict[tuple[int, str], float]
+"""Scores by id() of the question and prediction: siblings often come to the same one. For one batch only."""
 
 NO_JUDGE = "only a judge can score it, and this reader has none (reader.judge)"
 
@@ -66,8 +68,8 @@ class Reader:
         self._told = False  # that a judge is missing
 
     def answer(self, pairs: Sequence[tuple[Question, MemoryBank]]) -> list[Answer]:
-        """One answer per (question, memory), in order: one call of the retriever per memory, one of the reasoner, at
-        most one of the judge.
+        """One answer per (question, memory), in order: one call of the retriever, one of the reasoner, at most one of
+        the judge.
 
         Raises ReasonerError if the reasoner or the judge fails, or leaves too much unscored.
         """
@@ -76,13 +78,18 @@ class Reader:
 
     def read(self, parts: Sequence[tuple[Question, Retrieved]]) -> list[Answer]:
         """One answer per (question, items to answer it from), in order. Raises as `answer` does."""
-        asked = [Asked(question.text, tuple(item.text for item, _ in found)) for question, found in parts]
-        known = self._replies(asked)
-        replies = [known[one] for one in asked]
+        numbers: dict[tuple[str, tuple[str, ...]], int] = {}  # of the different questions, as they come
+        which = [
+            numbers.setdefault((question.text, tuple([item.text for item, _ in found])), len(numbers))
+            for question, found in parts
+        ]
+        known = self._replies([Asked(text, texts) for text, texts in numbers], which)
+        replies = [known[number] for number in which]
         cases = [_cases(question, reply) for (question, _), reply in zip(parts, replies, strict=True)]
         verdicts = self._verdicts([case for some in cases for case in some])
+        marks: _Marks = {}
         answers = [
-            _answered(question, found, reply, [verdicts[case] for case in some])
+            _answer(question, found, reply, [verdicts[case] for case in some], marks)
             for (question, found), reply, some in zip(parts, replies, cases, strict=True)
         ]
         self._count_unscored(answers)
@@ -95,35 +102,35 @@ class Reader:
             places.setdefault(id(bank), []).append(i)
         queries = {text: searched(text) for text in {question.text for question, _ in pairs}}
         evidence: list[Retrieved] = [[] for _ in pairs]
-        for group in places.values():
-            items = pairs[group[0]][1].items
-            if items:
-                asked = [queries[pairs[i][0].text] for i in group]
-                for i, found in zip(group, self.retriever.search(asked, items, self.k), strict=True):
-                    evidence[i] = found
+        groups = [group for group in places.values() if pairs[group[0]][1].items]
+        asked = [([queries[pairs[i][0].text] for i in group], pairs[group[0]][1].items) for group in groups]
+        for group, found in zip(groups, self.retriever.search_each(asked, self.k), strict=True):
+            for i, items in zip(group, found, strict=True):
+                evidence[i] = items
         return evidence
 
-    def _replies(self, asked: Sequence[Asked]) -> Mapping[Asked, Reply]:
-        distinct = list(dict.fromkeys(asked))
-        replies: dict[Asked, Reply] = {}
-        keys: dict[Asked, bytes] = {}
+    def _replies(self, asked: Sequence[Asked], which: Sequence[int]) -> Mapping[int, Reply]:
+        """The replies to different questions, by number. `which` has the number once for each time one is asked."""
+        replies: dict[int, Reply] = {}
+        keys: list[bytes] = []
         if self.cache is not None:
-            keys = {one: self.cache.key(self.reasoner.identity, one) for one in distinct}
-            known = self.cache.get(list(keys.values()))
-            replies = {one: known[key] for one, key in keys.items() if key in known}
-        hits = sum(one in replies for one in asked)
-        missing = [one for one in distinct if one not in replies]
+            identity = self.reasoner.identity
+            keys = [self.cache.key(identity, one) for one in asked]
+            known = self.cache.get(keys)
+            replies = {number: known[key] for number, key in enumerate(keys) if key in known}
+        hits = sum(map(replies.__contains__, which))
+        missing = [number for number in range(len(asked)) if number not in replies]
         if missing:
-            fresh = dict(zip(missing, self.reasoner.answer(missing), strict=True))
-            replies.update(fresh)
+            fresh = self.reasoner.answer([asked[number] for number in missing])
+            replies.update(zip(missing, fresh, strict=True))
             if self.cache is not None:
-                self.cache.put({keys[one]: reply for one, reply in fresh.items()})
+                self.cache.put({keys[number]: replies[number] for number in missing})
         self.usage = replace(
             self.usage,
-            questions=self.usage.questions + len(asked),
+            questions=self.usage.questions + len(which),
             calls=self.usage.calls + len(missing),
             hits=self.usage.hits + hits,
-            misses=self.usage.misses + len(asked) - hits,
+            misses=self.usage.misses + len(which) - hits,
         )
         return replies
 
@@ -156,10 +163,15 @@ def _cases(question: Question, reply: Reply) -> tuple[Judged, ...]:
     return cases_of(question, said(reply.text))
 
 
-def _answered(question: Question, found: Retrieved, reply: Reply, verdicts: Sequence[Verdict]) -> Answer:
-    items, values = tuple(item for item, _ in found), tuple(value for _, value in found)
+def _answer(question: Question, found: Retrieved, reply: Reply, verdicts: Sequence[Verdict], marks: _Marks) -> Answer:
+    items, values = tuple([item for item, _ in found]), tuple([value for _, value in found])
     if reply.failure is not None:
         return Answer(question.id, "", items, values, failure=reply.failure)
-    cited = tuple(items[place].id for place in reply.cited)
-    verdict = together(verdicts) if verdicts else Verdict(score(reply.text, question))
-    return Answer(question.id, reply.text, items, values, cited, verdict.score, verdict.failure)
+    cited = tuple([items[place].id for place in reply.cited])
+    if verdicts:
+        verdict = together(verdicts)
+        return Answer(question.id, reply.text, items, values, cited, verdict.score, verdict.failure)
+    same = id(question), reply.text
+    if same not in marks:
+        marks[same] = score(reply.text, question)
+    return Answer(question.id, reply.text, items, values, cited, marks[same])

@@ -19,3 +19,9 @@ class Retriever(Protocol):
     ) -> list[list[tuple[MemoryItem, float]]]:
         """For each query at most k (item, score) pairs, best first; items that do not fit at all are left out."""
         ...
+
+    def search_each(
+        self, asked: Sequence[tuple[Sequence[str], Sequence[MemoryItem]]], k: int
+    ) -> list[list[list[tuple[MemoryItem, float]]]]:
+        """What `search` finds for each (queries, items), in order. One by one, if the retriever knows no better."""
+        return [self.search(queries, items, k) for queries, items in asked]

@@ -21,3 +21,9 @@ class TimedRetriever:
     ) -> list[list[tuple[MemoryItem, float]]]:
         with self.clock("retrieve"):
             return self.retriever.search(queries, items, k)
+
+    def search_each(
+        self, asked: Sequence[tuple[Sequence[str], Sequence[MemoryItem]]], k: int
+    ) -> list[list[list[tuple[MemoryItem, float]]]]:
+        with self.clock("retrieve"):
+            return self.retriever.search_each(asked, k)
