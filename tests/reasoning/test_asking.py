@@ -10,6 +10,7 @@ from finemem_pipeline.memory import Insert, MemoryBank, MemoryItem
 from finemem_pipeline.reasoning import Asked, Reply
 from finemem_pipeline.reasoning.asking import bare, instructed
 from finemem_pipeline.reasoning.reader import Reader
+from finemem_pipeline.retrieval import Retriever
 
 
 @given(st.text().filter(lambda text: "How to answer" not in text), st.text())
@@ -20,7 +21,7 @@ def test_the_question_comes_back_without_its_instruction(question: str, instruct
 def test_the_retriever_sees_the_question_and_the_reader_the_instruction_too():
     seen: dict[str, list[str]] = {}
 
-    class Searching:
+    class Searching(Retriever):
         def search(
             self, queries: Sequence[str], items: Sequence[MemoryItem], k: int
         ) -> list[list[tuple[MemoryItem, float]]]:
