@@ -179,14 +179,44 @@ WriterConfig = Annotated[ClozeConfig | EndpointConfig | TransformersConfig, Fiel
 
 
 class BM25Config(Section):
+    """Shared words, no model."""
+
+    kind: Literal["bm25"] = "bm25"
     k1: Annotated[float, Field(ge=0)] = 1.5
     b: Share = 0.75
+
+
+Encoder = Literal["sentence_transformers", "transformers"]
+"""How an embedding model is read: as a sentence-transformers model, or as an encoder averaged over its tokens."""
+
+
+class DenseConfig(Section):
+    """The cosine of embeddings."""
+
+    kind: Literal["dense"] = "dense"
+    model: str
+    """Hub id or local path."""
+    encoder: Encoder = "sentence_transformers"
+
+
+class HybridConfig(Section):
+    """Reciprocal rank fusion of the two."""
+
+    kind: Literal["hybrid"] = "hybrid"
+    model: str
+    """Hub id or local path of the embedding model."""
+    encoder: Encoder = "sentence_transformers"
+    k1: Annotated[float, Field(ge=0)] = 1.5
+    b: Share = 0.75
+
+
+RetrieverConfig = Annotated[BM25Config | DenseConfig | HybridConfig, Field(discriminator="kind")]
 
 
 class ReaderConfig(Section):
     """Who answers questions from a memory."""
 
-    retriever: BM25Config = BM25Config()
+    retriever: RetrieverConfig = BM25Config()
     k: Count = 2
     """Items retrieved for a question."""
     reasoner: ReasonerConfig = ExtractiveConfig()
@@ -295,7 +325,12 @@ def _known(names: list[str], known: Iterable[str], where: str, what: str) -> lis
 
 FULL_STEPS = (5, 10, 20, 50)
 
-MANAGERS = ("trained", "warm_started", "untrained", "imitation", "raw_chunks", "sentences", "no_memory")
+DEFAULT_MANAGERS = ("trained", "warm_started", "untrained", "imitation", "raw_chunks", "sentences", "no_memory")
+MODEL_MANAGERS = (
+    "prompted", "overwrite_style", "compact_style", "three_tier_style", "fact_list_style", "linked_notes_style",
+)  # fmt: skip
+"""Those that ask the language model of evaluation.generator."""
+MANAGERS = (*DEFAULT_MANAGERS, "latest_wins", "long_context", *MODEL_MANAGERS)
 
 
 class EvaluationConfig(Section):
@@ -305,7 +340,11 @@ class EvaluationConfig(Section):
     """A file of its own to evaluate on; null takes the test split."""
     source: str = "realbench"
     """The loader of evaluation.path."""
-    managers: Names = list(MANAGERS)
+    managers: Names = list(DEFAULT_MANAGERS)
+    generator: EndpointConfig | TransformersConfig | None = Field(None, discriminator="kind")
+    """Language model of `prompted` and the managers named …_style; null takes the recipe's base model, greedily."""
+    window: Count = 32768
+    """Tokens of the stream that `long_context` keeps."""
     limit: Count | None = None
     """At most so many streams, spread evenly over the sources."""
     batch: Count = 24
@@ -480,7 +519,7 @@ def _explain(fault: Any, raw: Mapping[str, Any]) -> str:
     return f"{where}: {fault['msg']}, found {fault['input']!r}"
 
 
-_KINDS = ("extractive", "endpoint", "transformers", "cloze")
+_KINDS = ("extractive", "endpoint", "transformers", "cloze", "bm25", "dense", "hybrid")
 
 
 def _allowed(place: list[Any], raw: Any) -> list[str]:

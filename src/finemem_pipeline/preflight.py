@@ -9,9 +9,16 @@ from pathlib import Path
 from finemem_pipeline import wiring
 from finemem_pipeline.benchmarks import BENCHMARKS, FINDERS
 from finemem_pipeline.benchmarks.streams import SPLITS
-from finemem_pipeline.config import EndpointConfig, Parameters, TransformersConfig
+from finemem_pipeline.config import (
+    MODEL_MANAGERS,
+    BM25Config,
+    EndpointConfig,
+    Parameters,
+    TransformersConfig,
+)
 from finemem_pipeline.credit.shapley import MOST
 from finemem_pipeline.errors import FinememError, unknown
+from finemem_pipeline.retrieval.dense import need_sentence_transformers
 
 READS = {"read_streams", "record_inputs"}
 MEASURES = {"measure_fidelity"}
@@ -20,6 +27,8 @@ WRITES_QUESTIONS = {"write_chunk_questions"}
 NEEDS_POLICY = {"warm_start_policy", "train_policy", "play_held_out"}
 NEEDS_READER = {"train_policy", "play_held_out", "measure_fidelity"}
 NEEDS_HELD_OUT = {"held_out_streams"}
+NEEDS_RETRIEVER = NEEDS_READER | {"warm_start_policy"}
+PLAYS = {"play_held_out"}
 
 
 PARTS = {
@@ -76,6 +85,14 @@ def _backends_answer(parameters: Parameters, nodes: set[str]) -> None:
     if nodes & WRITES_QUESTIONS:
         backends.append(("questions.writer", parameters.questions.writer))
         backends.append(("questions.verifier", parameters.questions.verifier))
+    asked = set(parameters.evaluation.managers)
+    if nodes & PLAYS and asked.intersection(MODEL_MANAGERS):
+        backends.append(("evaluation.generator", parameters.evaluation.generator))
+    retriever = parameters.reader.retriever
+    if nodes & NEEDS_RETRIEVER and not isinstance(retriever, BM25Config):
+        model_is_there(retriever.model, "reader.retriever.model")
+        if retriever.encoder == "sentence_transformers":
+            need_sentence_transformers(retriever.model)
     for where, backend in backends:
         if isinstance(backend, EndpointConfig):
             wiring.endpoint(backend).check()

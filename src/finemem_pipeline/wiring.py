@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Callable
+from copy import copy
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -15,8 +17,11 @@ from finemem_pipeline.benchmarks.cutting import cut_chunks
 from finemem_pipeline.benchmarks.streams import SPLITS
 from finemem_pipeline.clock import Clock
 from finemem_pipeline.config import (
+    BM25Config,
     ClozeConfig,
     DataConfig,
+    DenseConfig,
+    Encoder,
     EndpointConfig,
     ExtractiveConfig,
     QuestionsConfig,
@@ -35,8 +40,11 @@ from finemem_pipeline.reasoning.cache import AnswerCache
 from finemem_pipeline.reasoning.extractive import ExtractiveReasoner
 from finemem_pipeline.reasoning.judge import Judge, RubricJudge
 from finemem_pipeline.reasoning.prompted import PromptedReasoner
-from finemem_pipeline.reasoning.reader import Reader
-from finemem_pipeline.retrieval import BM25, Retriever
+from finemem_pipeline.reasoning.reader import Reader, Usage
+from finemem_pipeline.reasoning.whole import WholeText
+from finemem_pipeline.retrieval import BM25, Everything, Retriever
+from finemem_pipeline.retrieval.dense import Dense, mean_encoder, sentence_encoder
+from finemem_pipeline.retrieval.hybrid import Hybrid
 from finemem_pipeline.retrieval.timed import TimedRetriever
 from finemem_pipeline.rewards import Variant
 
@@ -124,9 +132,22 @@ def question_writer(config: QuestionsConfig) -> Writer:
 
 
 def retriever(config: ReaderConfig, clock: Clock | None = None) -> Retriever:
-    """BM25, on the clock if there is one."""
-    found = BM25(k1=config.retriever.k1, b=config.retriever.b)
+    """Who finds the items of a memory, on the clock if there is one."""
+    chosen = config.retriever
+    found: Retriever
+    if isinstance(chosen, BM25Config):
+        found = BM25(k1=chosen.k1, b=chosen.b)
+    elif isinstance(chosen, DenseConfig):
+        found = _dense(chosen.model, chosen.encoder)
+    else:
+        found = Hybrid(BM25(k1=chosen.k1, b=chosen.b), _dense(chosen.model, chosen.encoder))
     return found if clock is None else TimedRetriever(found, clock)
+
+
+@lru_cache(maxsize=1)
+def _dense(model: str, encoder: Encoder) -> Dense:
+    """One copy of the model and of its embeddings serves reader and managers."""
+    return Dense(sentence_encoder(model) if encoder == "sentence_transformers" else mean_encoder(model))
 
 
 def reader(config: ReaderConfig, clock: Clock | None = None) -> Reader:
@@ -139,6 +160,14 @@ def reader(config: ReaderConfig, clock: Clock | None = None) -> Reader:
         max_unscored_share=config.max_unscored_share,
         judge=judge(config.judge),
     )
+
+
+def whole_reader(made: Reader) -> Reader:
+    """The same reader, shown the whole memory in its order instead of the k items that fit the question."""
+    whole = copy(made)
+    whole.retriever, whole.reasoner, whole.k = Everything(), WholeText(made.reasoner), sys.maxsize
+    whole.usage = Usage()
+    return whole
 
 
 def reader_identity(config: ReaderConfig, made: Reader) -> dict[str, Any]:

@@ -7,8 +7,8 @@ Language-model policies, the scripted teacher and the baselines all stand behind
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Protocol
 
 from finemem_pipeline.episodes import Chunk, Episode
@@ -37,9 +37,35 @@ class Turn:
     shown: frozenset[str] | None = None  # only these ids may be updated or deleted; None: all of them
 
 
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the language model of a manager was asked and said: what writing a memory costs."""
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+    def since(self, earlier: Usage) -> Usage:
+        """What was done after `earlier`."""
+        return Usage(*(getattr(self, f.name) - getattr(earlier, f.name) for f in fields(self)))
+
+
 class Manager(Protocol):
-    """Replies to observations with memory operations in the wire format."""
+    """Replies to observations with memory operations in the wire format.
+
+    A manager with a language model has `usage: Usage` and `usage_by_stream: Mapping[str, Usage]` too, by the ids of
+    the streams; ask for them with `usage_by_stream(manager)`.
+    """
 
     def act(self, observations: Sequence[Observation]) -> list[Turn]:
         """One turn per observation, in order. Raises GeneratorError if a model behind it fails."""
         ...
+
+
+def usage_by_stream(manager: Manager) -> Mapping[str, Usage]:
+    """What each stream has cost so far, by its id; empty for a manager without a language model."""
+    found: Mapping[str, Usage] = getattr(manager, "usage_by_stream", {})
+    return found

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from finemem_pipeline.generation import Conversation, Generator, Sampling
 from finemem_pipeline.manager import Observation, Turn
+from finemem_pipeline.manager.metered import Metered
 from finemem_pipeline.manager.prompts import conversation
 from finemem_pipeline.memory import CountTokens, render
 from finemem_pipeline.retrieval import Retriever
@@ -34,15 +35,14 @@ class Prompter:
         return conversation(observation.chunk, rendered.text), frozenset(rendered.shown)
 
 
-class PolicyManager:
+class PolicyManager(Metered):
     """Prompts a Generator, all observations of a wave in one batch."""
 
     def __init__(self, generator: Generator, prompter: Prompter, sampling: Sampling) -> None:
-        self.generator = generator
+        super().__init__(generator, sampling, prompter.count_tokens)
         self.prompter = prompter
-        self.sampling = sampling
 
     def act(self, observations: Sequence[Observation]) -> list[Turn]:
         prompts = [self.prompter(each) for each in observations]
-        replies = self.generator.generate([prompt for prompt, _ in prompts], self.sampling)
+        replies = self.ask([(each, prompt) for each, (prompt, _) in zip(observations, prompts, strict=True)])
         return [Turn(reply, shown) for reply, (_, shown) in zip(replies, prompts, strict=True)]

@@ -18,6 +18,15 @@ SYSTEM = (
 
 def conversation(chunk: Chunk, memory: str) -> Conversation:
     """The prompt for one step; `memory` is the rendered bank, one item per line, or empty."""
+    return two_turns(SYSTEM, f"{told(chunk)}\n\nMemory:\n{memory or '(empty)'}")
+
+
+def told(chunk: Chunk) -> str:
+    """The chunk as it stands in every prompt."""
     when = f" ({chunk.timestamp})" if chunk.timestamp else ""
-    user = f"Text{when}:\n{chunk.text}\n\nMemory:\n{memory or '(empty)'}"
-    return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": user}]
+    return f"Text{when}:\n{chunk.text}"
+
+
+def two_turns(system: str, user: str) -> Conversation:
+    """Instructions, and what they are to be followed on."""
+    return [{"role": "system", "content": system}, {"role": "user", "content": user}]

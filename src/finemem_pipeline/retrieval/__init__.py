@@ -7,8 +7,9 @@ from typing import Protocol
 
 from finemem_pipeline.memory import MemoryItem
 from finemem_pipeline.retrieval.bm25 import BM25
+from finemem_pipeline.retrieval.everything import Everything
 
-__all__ = ["BM25", "Retriever"]
+__all__ = ["BM25", "Everything", "Retriever"]
 
 
 class Retriever(Protocol):

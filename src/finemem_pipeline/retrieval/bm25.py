@@ -204,7 +204,7 @@ class _Banks:
                 found[row] += [(self.items[place], score) for place in np.flatnonzero(self.cells == cell)]
         for best in found:
             if len(best) > 1:
-                best.sort(key=_rank, reverse=True)
+                best.sort(key=rank, reverse=True)
                 del best[k:]
         return found
 
@@ -219,7 +219,7 @@ def _query(text: str) -> tuple[str, ...]:
     return tuple(_words(text))
 
 
-def _rank(found: tuple[MemoryItem, float]) -> tuple[float, int, int, str]:
+def rank(found: tuple[MemoryItem, float]) -> tuple[float, int, int, str]:
     """The higher score; of equals the latest last write, then the higher number in the id."""
     item, score = found
     return score, item.writes[-1] if item.writes else -1, _number(item.id), item.id
