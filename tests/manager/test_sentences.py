@@ -20,6 +20,8 @@ from finemem_pipeline.manager.sentences import sentences
             ["Query: play jazz\nClass: 22", "Query: taxi\nclass: 10"],
         ),
         ("Class: 22", ["Class: 22"]),
+        ("0. Ann has a key. 1. Bob left.\n12) It rained.", ["0. Ann has a key.", "1. Bob left.", "12) It rained."]),
+        ("It was 1986. Then it rained.", ["It was 1986.", "Then it rained."]),
         ("", []),
     ],
 )
@@ -27,6 +29,6 @@ def test_a_text_is_cut_at_its_sentence_ends_and_lines(text, expected):
     assert sentences(text) == expected
 
 
-@given(st.text(alphabet='aA. !?"\n', max_size=80))
+@given(st.text(alphabet='aA1. !?"\n', max_size=80))
 def test_no_character_is_lost_or_invented(text):
     assert "".join("".join(sentences(text)).split()) == "".join(text.split())

@@ -16,6 +16,7 @@ from finemem_pipeline.rollouts import Completion
 _OPEN, _CLOSE = "<think>", "</think>"
 _BEGINS = re.compile(r"[\[{]")
 _SHOWN = 160  # characters of a reply that could not be read
+_TRIES = 50  # brackets of a reply that open nothing, after which it is not read on
 
 
 def clean(text: str) -> str:
@@ -32,12 +33,13 @@ def spoken(text: str) -> str:
 def values(said: str) -> Iterator[Any]:
     """Every JSON list and object in a reply, in order. Of one that never closes, those inside it."""
     decoder = json.JSONDecoder(strict=False)
-    at = 0
-    while begin := _BEGINS.search(said, at):
+    at = tries = 0
+    while tries < _TRIES and (begin := _BEGINS.search(said, at)):
         try:
             value, at = decoder.raw_decode(said, begin.start())
         except (ValueError, RecursionError):
             at = begin.end()
+            tries += 1
         else:
             yield value
 
