@@ -7,11 +7,15 @@ import pytest
 import yaml
 
 from finemem_pipeline.config import (
+    DEFAULT_MANAGERS,
     MANAGERS,
+    BM25Config,
     ClozeConfig,
     ConfigError,
+    DenseConfig,
     EndpointConfig,
     ExtractiveConfig,
+    HybridConfig,
     TransformersConfig,
     parse_parameters,
 )
@@ -278,8 +282,56 @@ def test_a_backend_that_cannot_be_had_is_told_with_its_place(raw, place, value, 
     assert fault.startswith(told)
 
 
-def test_every_manager_of_the_table_is_asked_for_by_default(shipped):
-    assert set(parse_parameters(shipped).evaluation.managers) == set(MANAGERS)
+def test_the_managers_asked_for_by_default_need_no_other_model(shipped):
+    assert parse_parameters(shipped).evaluation.managers == list(DEFAULT_MANAGERS)
+
+
+def test_any_manager_can_be_asked_for_by_its_name(raw):
+    put(raw, "evaluation.managers", "+".join(MANAGERS))
+    assert parse_parameters(raw).evaluation.managers == list(MANAGERS)
+    [fault] = faults(put(raw, "evaluation.managers", "latest_win"))
+    assert fault.startswith("evaluation.managers: 'latest_win' is not a known manager. Did you mean 'latest_wins'?")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"kind": "bm25", "k1": 1.2}, BM25Config(k1=1.2)),
+        ({"kind": "dense", "model": "m"}, DenseConfig(model="m")),
+        ({"kind": "hybrid", "model": "m", "encoder": "transformers"}, HybridConfig(model="m", encoder="transformers")),
+    ],
+)
+def test_a_retriever_is_chosen_by_its_kind(raw, value, expected):
+    assert parse_parameters(put(raw, "reader.retriever", value)).reader.retriever == expected
+
+
+def test_one_parameter_changes_the_kind_of_retriever(raw):
+    put(raw, "reader.retriever.kind", "dense")
+    assert faults(raw) == ["reader.retriever.model: Field required, found {'kind': 'dense'}"]
+    put(raw, "reader.retriever.model", "some/model")
+    assert parse_parameters(raw).reader.retriever == DenseConfig(model="some/model")
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ({"kind": "bm52"}, "reader.retriever.kind: 'bm52' is not a known kind. Did you mean 'bm25'?"),
+        ({"kind": "dense", "modle": "m", "model": "m"}, "reader.retriever: 'modle' is not a known parameter"),
+        ({"kind": "hybrid", "model": "m", "encoder": "words"}, "reader.retriever.encoder: "),
+    ],
+)
+def test_a_retriever_that_cannot_be_had_is_told_with_its_place(raw, value, told):
+    [fault] = faults(put(raw, "reader.retriever", value))
+    assert fault.startswith(told)
+
+
+def test_the_language_model_of_compared_managers_is_the_recipes_own_unless_told(raw):
+    assert parse_parameters(raw).evaluation.generator is None
+    found = parse_parameters(put(raw, "evaluation.generator", {**ENDPOINT, "max_tokens": 1024})).evaluation.generator
+    assert isinstance(found, EndpointConfig)
+    assert found.max_tokens == 1024
+    [fault] = faults(put(raw, "evaluation.generator", {**ENDPOINT, "timeot": 3}))
+    assert fault.startswith("evaluation.generator: 'timeot' is not a known parameter. Did you mean 'timeout'?")
 
 
 def test_a_section_that_is_missing_is_named(raw):

@@ -14,7 +14,7 @@ import yaml
 from finemem_pipeline.benchmarks import BENCHMARKS, realbench
 from finemem_pipeline.benchmarks.planted import PlantedSpec, generate
 from finemem_pipeline.clock import Clock
-from finemem_pipeline.config import Parameters, Recipe, parse_parameters
+from finemem_pipeline.config import MANAGERS, Parameters, Recipe, parse_parameters
 from finemem_pipeline.credit import SCHEMES
 from finemem_pipeline.hooks import MlflowHook
 from finemem_pipeline.manager.play import play
@@ -167,6 +167,12 @@ def test_every_named_recipe_is_in_the_readme_and_every_variant_on_its_page_and_t
 def test_the_table_of_managers_in_the_readme_is_the_one_that_is_evaluated():
     part = (PROJECT / "README.md").read_text(encoding="utf-8").split("## How to read the table")[1].split("\n## ")[0]
     assert re.findall(r"^\| `(\w+)`", part, re.M) == conf("training")["evaluation"]["managers"]
+
+
+def test_the_page_on_managers_has_all_of_them_and_all_retrievers():
+    text = (PROJECT / "docs/how-to/compare-managers.md").read_text(encoding="utf-8")
+    names = [name for cell in re.findall(r"^\| (`[^|]*) \|", text, re.M) for name in re.findall(r"\w+", cell)]
+    assert sorted(names) == sorted([*MANAGERS, "bm25", "dense", "hybrid"])
 
 
 def test_the_stream_in_the_readme_can_be_loaded(tmp_path):

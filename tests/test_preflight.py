@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import socket
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from finemem_pipeline.episodes import Chunk, Episode
 from finemem_pipeline.errors import DataError
 from finemem_pipeline.generation import GeneratorError
 from finemem_pipeline.preflight import PreflightError, check, looks_local, model_is_there
+from finemem_pipeline.retrieval.dense import RetrieverError
 
 
 @pytest.fixture
@@ -145,3 +147,26 @@ def test_a_local_model_behind_a_reader_or_writer_is_looked_for(section, role, no
     config = {"kind": "transformers", "model": str(model.parent / "other")}
     with pytest.raises(PreflightError, match=rf"{section}\.{role}\.model: there is no model"):
         check(parameters(model, **{section: {role: config}}), {node})
+
+
+def test_the_generator_of_compared_managers_is_looked_for_where_one_of_them_is_asked_for(silent, model):
+    asked = {"managers": "raw_chunks+prompted", "generator": silent}
+    with pytest.raises(GeneratorError, match=silent["base_url"]):
+        check(parameters(model, evaluation=asked), {"play_held_out"})
+    check(parameters(model, evaluation=asked), {"train_policy"})
+    check(parameters(model, evaluation={**asked, "managers": "raw_chunks"}), {"play_held_out"})
+    gone = {"kind": "transformers", "model": str(model.parent / "other")}
+    with pytest.raises(PreflightError, match=r"evaluation\.generator\.model: there is no model"):
+        check(parameters(model, evaluation={**asked, "generator": gone}), {"play_held_out"})
+
+
+@pytest.mark.parametrize("kind", ["dense", "hybrid"])
+@pytest.mark.parametrize("node", ["warm_start_policy", "train_policy", "play_held_out", "measure_fidelity"])
+def test_the_model_of_a_retriever_and_its_library_are_looked_for(kind, node, model, monkeypatch):
+    retriever = {"kind": kind, "model": str(model), "encoder": "transformers"}
+    check(parameters(model, reader={"retriever": retriever}), {node})
+    with pytest.raises(PreflightError, match=r"reader\.retriever\.model: there is no model"):
+        check(parameters(model, reader={"retriever": {**retriever, "model": f"{model}/other"}}), {node})
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(RetrieverError, match="pip install sentence-transformers"):
+        check(parameters(model, reader={"retriever": {"kind": kind, "model": str(model)}}), {node})

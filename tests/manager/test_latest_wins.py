@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from finemem_pipeline.episodes import Chunk, Episode
 from finemem_pipeline.manager.latest_wins import LatestWins, Statement, statement
 from finemem_pipeline.manager.play import play
 from finemem_pipeline.reasoning.extractive import ExtractiveReasoner
@@ -103,8 +104,6 @@ CHUNKS = st.lists(st.builds(str.format, SAID, st.sampled_from(["Rome", "red", "Ã
 
 @given(st.lists(CHUNKS, min_size=1, max_size=4))
 def test_no_two_items_are_about_the_same_thing_or_say_the_same(chunks):
-    from finemem_pipeline.episodes import Chunk, Episode
-
     episode = Episode("e", "made", "CR", tuple(Chunk(t, text) for t, text in enumerate(chunks)), ())
     [group] = play([episode], LatestWins(), Reader(BM25(), ExtractiveReasoner()), len)
     for step in group.rollouts[0].steps:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 
 import pytest
@@ -93,18 +94,12 @@ OPS = st.lists(
 )
 
 
-def as_json(value) -> str:
-    import json
-
-    return json.dumps(value)
-
-
 REPLIES = st.one_of(
     st.text(max_size=30),
     st.text(alphabet=st.characters(categories=["Cs", "Lu"]), max_size=4),
-    JSON.map(as_json),
-    OPS.map(as_json),
-    OPS.filter(bool).map(lambda ops: as_json(ops[0])),
+    JSON.map(json.dumps),
+    OPS.map(json.dumps),
+    OPS.filter(bool).map(lambda ops: json.dumps(ops[0])),
     st.just('["Ann has a key", "Bob has a hat"]'),
     st.just('[{"content": "Ann has a key", "keywords": ["Ann"]}]'),
     st.just('{"links": ["m1", "m2", "m9"], "keywords": {"m1": ["x"], "m7": ["y"]}}'),

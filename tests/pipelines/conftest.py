@@ -15,6 +15,7 @@ import pytest
 
 from finemem_pipeline.benchmarks.planted import PlantedSpec, generate
 from finemem_pipeline.benchmarks.realbench import write_episodes
+from finemem_pipeline.config import DEFAULT_MANAGERS, MANAGERS
 
 Files = dict[str, int]
 """Path under data/ -> time of its last change, in nanoseconds."""
@@ -96,6 +97,7 @@ def fresh_project(project: Path, tiny_model: Path, tmp_path: Path) -> Project:
     return Project(tmp_path, {})
 
 
+COMPARED = "--params=evaluation.managers=" + "+".join(name for name in MANAGERS if name not in DEFAULT_MANAGERS)
 REALBENCH = "data.source=realbench,data.path=streams"
 
 
@@ -108,6 +110,8 @@ def ran(project: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactor
         "first": [],
         "again": [],
         "evaluated": ["--pipelines=evaluate", "--params=evaluation.managers=trained+raw_chunks"],
+        "compared": ["--pipelines=evaluate", COMPARED],
+        "compared_again": ["--pipelines=evaluate", COMPARED],
         "realbench": [
             f"--params={REALBENCH},training.recipe=tiny_all_weights,training.steps=1,"
             "training.warm_start.imitation_steps=0,evaluation.limit=2"

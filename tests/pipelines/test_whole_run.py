@@ -5,10 +5,11 @@ from __future__ import annotations
 import gzip
 import json
 import sqlite3
+from pathlib import Path
 
 import pytest
 
-from finemem_pipeline.config import MANAGERS
+from finemem_pipeline.config import DEFAULT_MANAGERS, MANAGERS, MODEL_MANAGERS
 
 KEPT = {
     "data/01_raw/planted/spec.json",
@@ -62,7 +63,7 @@ def test_training_leaves_weights_metrics_and_rollouts(ran):
 
 def test_a_run_prints_the_table_and_where_the_report_and_its_record_are(ran):
     output = ran.outcomes["first"].output
-    assert all(f" {name} " in output for name in MANAGERS)
+    assert all(f" {name} " in output for name in DEFAULT_MANAGERS)
     assert "data/08_reporting/report.html" in output
     assert "mlflow ui --backend-store-uri sqlite:///" in " ".join(output.split())
 
@@ -113,6 +114,22 @@ def test_evaluation_can_have_streams_of_its_own(ran):
     assert {row["manager"] for row in rows} == {"raw_chunks", "no_memory"}
 
 
+def test_every_manager_can_be_compared_and_what_a_model_played_is_kept(ran):
+    output = ran.outcomes["compared"].output.replace(" ", "_")
+    assert all(name in output for name in set(MANAGERS) - set(DEFAULT_MANAGERS))
+    new = ran.outcomes["compared"].files.keys() - ran.outcomes["evaluated"].files.keys()
+    kept = {Path(path).name.partition("-")[0] for path in new if path.startswith("data/07_model_output/played/")}
+    assert kept == set(MODEL_MANAGERS)
+
+
+def test_what_a_model_played_is_read_back(ran):
+    compared, again = ran.outcomes["compared"].files, ran.outcomes["compared_again"].files
+    played = {path: changed for path, changed in compared.items() if path.startswith("data/07_model_output/played/")}
+    assert {
+        path: changed for path, changed in again.items() if path.startswith("data/07_model_output/played/")
+    } == played
+
+
 def test_a_single_file_is_divided_without_a_stream_in_two_sets(ran):
     sets = {}
     for split in ("train", "dev", "test"):
@@ -145,7 +162,7 @@ def test_mlflow_has_the_parameters_the_curves_and_the_results_of_a_run(store):
         assert sorted(step for (step,) in curve) == [1, 2]
         keys = {key for (key,) in store.execute("SELECT DISTINCT key FROM metrics WHERE run_uuid = ?", (run,))}
         assert {"train/reward/format", "train/completion/length", "train/grad_norm"} <= keys
-        assert {f"eval/{name}/planted/score" for name in MANAGERS} <= keys
+        assert {f"eval/{name}/planted/score" for name in DEFAULT_MANAGERS} <= keys
 
 
 def test_mlflow_has_the_report_and_the_rollouts_as_artefacts(ran):

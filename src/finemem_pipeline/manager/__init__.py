@@ -56,8 +56,7 @@ class Usage:
 class Manager(Protocol):
     """Replies to observations with memory operations in the wire format.
 
-    A manager with a language model has `usage: Usage` and `usage_by_stream: Mapping[str, Usage]` too, by the ids of
-    the streams; ask for them with `usage_by_stream(manager)`.
+    A manager with a language model also has `usage: Usage` and, by the ids of the streams, `usage_by_stream`.
     """
 
     def act(self, observations: Sequence[Observation]) -> list[Turn]:

@@ -36,7 +36,7 @@ class FactListStyle(Metered):
     its facts; a fact that resembles no item is added without a call. What differs from the original: no model is
     trained for it; all facts of a chunk are held against the memory before the chunk, so that they go in one batch,
     and of two that would change the same item the second is added; the memory holds one sentence per item, without the
-    answering agent that distils what was retrieved. A decision that cannot be read leaves the memory as it was.
+    answering model that distils what was retrieved. A decision that cannot be read leaves the memory as it was.
     """
 
     def __init__(

@@ -68,11 +68,11 @@ def play_held_out(
         )
     recipe = Recipe(**training_summary["recipe_settings"])
     played = play_managers(episodes, warm_start, training_summary, evaluation, recipe, reader)
-    scored = [row for name, one in played.items() for row in results.results_from_rollouts(name, episodes, one.groups)]
+    scored = [row for name, groups in played.items() for row in results.results_from_rollouts(name, episodes, groups)]
     rollouts = [
         {"manager": name, "rollout": encode_rollout(rollout)}
-        for name, one in played.items()
-        for group in one.groups
+        for name, groups in played.items()
+        for group in groups
         for rollout in group.rollouts
     ]
     return results.encode(scored), rollouts
