@@ -1,28 +1,7 @@
 """Which memory items a question brings back."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-from typing import Protocol
-
-from finemem_pipeline.memory import MemoryItem
 from finemem_pipeline.retrieval.bm25 import BM25
 from finemem_pipeline.retrieval.everything import Everything
+from finemem_pipeline.retrieval.retriever import Retriever
 
 __all__ = ["BM25", "Everything", "Retriever"]
-
-
-class Retriever(Protocol):
-    """Finds the items of a memory that fit a query."""
-
-    def search(
-        self, queries: Sequence[str], items: Sequence[MemoryItem], k: int
-    ) -> list[list[tuple[MemoryItem, float]]]:
-        """For each query at most k (item, score) pairs, best first; items that do not fit at all are left out."""
-        ...
-
-    def search_each(
-        self, asked: Sequence[tuple[Sequence[str], Sequence[MemoryItem]]], k: int
-    ) -> list[list[list[tuple[MemoryItem, float]]]]:
-        """What `search` finds for each (queries, items), in order. One by one, if the retriever knows no better."""
-        return [self.search(queries, items, k) for queries, items in asked]

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from finemem_pipeline.errors import FinememError
 from finemem_pipeline.memory import MemoryItem
 from finemem_pipeline.retrieval.bm25 import rank
+from finemem_pipeline.retrieval.retriever import Retriever
 
 Vectors = NDArray[np.float32]
 Embed = Callable[[Sequence[str]], Vectors]
@@ -27,7 +28,7 @@ class RetrieverError(FinememError):
     """A retriever cannot be had: its library or its model is missing."""
 
 
-class Dense:
+class Dense(Retriever):
     """A Retriever by the cosine of embeddings. A text is embedded once; the last `texts` different ones are kept.
 
     The score of an item depends on the vectors of its text and the query alone, to the last bit, whatever else the

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from finemem_pipeline.memory import MemoryItem
+from finemem_pipeline.retrieval.retriever import Retriever
 
 
-class Everything:
+class Everything(Retriever):
     """A Retriever that gives the items in the order of the memory, whatever is asked; at most the k newest of them."""
 
     def search(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from finemem_pipeline.memory import MemoryItem
-from finemem_pipeline.retrieval import Retriever
 from finemem_pipeline.retrieval.bm25 import rank
+from finemem_pipeline.retrieval.retriever import Retriever
 
 
-class Hybrid:
+class Hybrid(Retriever):
     """Reciprocal rank fusion (Cormack et al., 2009): score(m) = Σ_r 1 / (constant + place of m with retriever r).
 
     Places count from 1 within the `depth` best of each retriever (k, if that is more); an item that a retriever left

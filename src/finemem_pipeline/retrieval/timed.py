@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from finemem_pipeline.clock import Clock
 from finemem_pipeline.memory import MemoryItem
-from finemem_pipeline.retrieval import Retriever
+from finemem_pipeline.retrieval.retriever import Retriever
 
 
-class TimedRetriever:
+class TimedRetriever(Retriever):
     """Counts the seconds of another retriever as the phase `retrieve`."""
 
     def __init__(self, retriever: Retriever, clock: Clock) -> None:
