@@ -22,21 +22,21 @@ def test_unscored_questions_and_streams_are_left_out_and_counted(stream):
         stream([1.0, None, 0.0], stream="s1", tokens=10),
         stream([None, None], stream="s2", tokens=30),
     ]
-    cell = by_source(results)["squad"]
+    cell = by_source(results)["test", "squad"]
     assert (cell.score, cell.memory_tokens) == (0.5, 20)
     assert (cell.questions, cell.unscored, cell.streams, cell.unscored_streams) == (2, 3, 1, 1)
 
 
 def test_a_source_without_a_score_is_none_and_counted_and_leaves_the_mean_alone(stream):
     results = [stream([0.5], tokens=10), stream([None], source="mquake", stream="m1", tokens=30)]
-    assert by_source(results)["mquake"].score is None
+    assert by_source(results)["test", "mquake"].score is None
     cell = mean_over_sources(results)
     assert (cell.score, cell.sources, cell.unscored_sources, cell.unscored) == (0.5, 1, 1, 1)
     assert cell.memory_tokens == 20  # it was played all the same
 
 
 def test_a_source_that_was_not_played_counts_as_unscored(stream):
-    cell = mean_over_sources([stream([0.5])], sources=["squad", "mquake"])
+    cell = mean_over_sources([stream([0.5])], sources=[("test", "squad"), ("test", "mquake")])
     assert (cell.score, cell.sources, cell.unscored_sources) == (0.5, 1, 1)
 
 

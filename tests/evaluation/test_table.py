@@ -35,6 +35,7 @@ def test_every_mean_stands_beside_what_it_rests_on(stream):
         "unscored_streams": 1,
         "sources": 0,
         "unscored_sources": 1,
+        "published": None,
     }
     assert (untrained["mean"]["score"], untrained["mean"]["unscored_sources"]) == (0.5, 1)
     assert untrained["tasks"]["CR"]["score"] is None

@@ -1,8 +1,22 @@
 """What a manager is worth: results per question, means with what they rest on, differences with their intervals."""
 
-from finemem_pipeline.evaluation.aggregate import Cell, by_source, by_task, mean_over_sources, question_mean
+from finemem_pipeline.evaluation.aggregate import (
+    Cell,
+    by_benchmark,
+    by_source,
+    by_task,
+    mean_over_sources,
+    question_mean,
+)
 from finemem_pipeline.evaluation.bootstrap import Difference, paired_difference
-from finemem_pipeline.evaluation.results import QuestionResult, StreamResult, decode, encode, results_from_rollouts
+from finemem_pipeline.evaluation.results import (
+    QuestionResult,
+    StreamResult,
+    decode,
+    encode,
+    rebuilds_merged,
+    results_from_rollouts,
+)
 from finemem_pipeline.evaluation.table import evaluate_table
 
 __all__ = [
@@ -10,6 +24,7 @@ __all__ = [
     "Difference",
     "QuestionResult",
     "StreamResult",
+    "by_benchmark",
     "by_source",
     "by_task",
     "decode",
@@ -18,5 +33,6 @@ __all__ = [
     "mean_over_sources",
     "paired_difference",
     "question_mean",
+    "rebuilds_merged",
     "results_from_rollouts",
 ]

@@ -7,7 +7,17 @@ from dataclasses import asdict
 from typing import Any
 
 from finemem_pipeline.errors import FinememError, unknown
-from finemem_pipeline.evaluation.aggregate import Cell, by_source, by_task, mean_over_sources, question_mean
+from finemem_pipeline.evaluation.aggregate import (
+    Cell,
+    Column,
+    by_benchmark,
+    by_source,
+    by_task,
+    column,
+    mean_over_sources,
+    published,
+    question_mean,
+)
 from finemem_pipeline.evaluation.bootstrap import (
     Difference,
     Interval,
@@ -15,14 +25,21 @@ from finemem_pipeline.evaluation.bootstrap import (
     score_interval,
     tokens_interval,
 )
-from finemem_pipeline.evaluation.results import OPERATIONS, StreamResult
+from finemem_pipeline.evaluation.lengths import Bucket, buckets
+from finemem_pipeline.evaluation.results import OPERATIONS, StreamResult, rebuilds_merged
+from finemem_pipeline.generation.metered import Spent
 
-VERSION = 1
+VERSION = 2
+
+CLOSED_BOOK = "no_memory"
+"""The manager that tells what the reader knows by itself."""
 
 DEFINITIONS: Mapping[str, str] = {
     "score": "Mean of the question scores, each between 0 and 1: over the questions of a stream, then over the "
     "streams of a source, then over the sources. Every stream of a source weighs the same, and so does every source.",
     "question mean": "Plain mean over all scored questions, whatever their stream.",
+    "published": "The same mean, of the same answers, by the scorers of the published tables; shown where it differs. "
+    "The score itself is by scorers without their faults.",
     "memory tokens": "Length of the memory after the last chunk, in tokens of the policy's tokenizer; averaged like "
     "the score, but over all streams.",
     "n": "Questions with a score.",
@@ -31,9 +48,18 @@ DEFINITIONS: Mapping[str, str] = {
     "sources": "Sources with at least one scored question, of those in the table. Means over different sources "
     "should not be compared.",
     "difference": "The manager's score minus the reference's, on the questions that both have scored.",
-    "interval": "Percentile interval of a paired bootstrap: streams are drawn within each source, and questions within "
-    "each stream. A source with one stream is judged by its questions alone.",
+    "interval": "Percentile interval of a paired bootstrap: training seeds are drawn, streams within each source, "
+    "rebuilds and questions within each stream. A source with one stream is judged by its questions alone.",
     "detectable": "The smallest true difference that a comparison of this size would show four times in five.",
+    "rebuilds": "How often a stream was played by a manager that samples, with another seed each time. A question's "
+    "score is its mean over the rebuilds.",
+    "closed-book gain": "The manager's score minus that of a reader without any memory, on the questions that both "
+    "have scored.",
+    "write cost": "What the manager's model did, over the questions asked: prompt and reply tokens, and calls.",
+    "read cost": "What the reader was asked for a question: its words and the retrieved texts in, the reply out. "
+    "Instructions are not counted, and an answer from the cache costs as much as a fresh one.",
+    "length": "Tokens of the stream. Beyond training: every stream of the column is longer than all that the policy "
+    "was trained on.",
     "refused": "Share of the operations that named an item that is not there, or had no text.",
     "malformed": "Share of all written fragments that were no operation.",
 }
@@ -46,17 +72,27 @@ def evaluate_table(
     resamples: int = 2000,
     seed: int = 0,
     level: float = 0.95,
+    longest_trained: float | None = None,
+    usage: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Scores, memory and differences of all managers in `results`, in their order of appearance.
+    """Scores, memory, costs and differences of all managers in `results`, in their order of appearance.
 
     `reference` names the manager, or managers, that the others are compared with; the first is the one that a
-    table shows. Keys of the document:
+    table shows. `longest_trained` is the longest training stream in tokens, `usage` what the reader did. Keys of the
+    document:
 
-    - `managers`, `references`, `sources`, `tasks`: names, in order
+    - `managers`, `references`, `benchmarks`, `sources`, `tasks`: names, in order. Where there are several benchmarks
+      a source is named by its own too: realbench/locomo
+    - `columns`: benchmark, source, task and name of every source
     - `rows`: one per manager: `manager`, `mean` (a cell with `low`, `high`, `tokens_low`, `tokens_high` beside it),
-      `question_mean`, `sources` and `tasks` (a cell by name; absent where nothing was played) and `conduct`
-    - `differences`: one per reference, other manager and scope ("mean", or "source" or "task" with its `name`)
-    - `bootstrap`, `definitions`, `version`
+      `question_mean`, `published_question_mean`, `benchmarks` (a cell as that of `mean`), `sources`, `tasks` and
+      `lengths` (a cell by name; absent where nothing was played), `cost` (of `mean` and of each source), `rebuilds`,
+      `training_seeds` and `conduct`
+    - `differences`: one per reference, other manager and scope ("mean", or "benchmark", "source" or "task" with its
+      `name`)
+    - `closed_book`: the same against no_memory, where it was played
+    - `lengths`: name, streams and `beyond` (training) of each bucket of lengths
+    - `usage`, `bootstrap`, `definitions`, `version`
 
     Raises FinememError for a reference that is not among the managers.
     """
@@ -67,53 +103,102 @@ def evaluate_table(
     for name in references:
         if name not in managers:
             raise FinememError(unknown("evaluation reference", name, managers, what="manager of this evaluation"))
-    sources = list(dict.fromkeys(result.source for result in results))
-    tasks = list(dict.fromkeys(result.task for result in results))
-    drawing = {"resamples": resamples, "seed": seed, "level": level}
+    columns = {column(result): result.task for result in results}
+    benchmarks = list(dict.fromkeys(benchmark for benchmark, _ in columns))
+    names = {place: place[1] if len(benchmarks) == 1 else "/".join(place) for place in columns}
+    tasks = list(dict.fromkeys(columns.values()))
+    lengths = buckets(results, longest_trained)
+    drawing: dict[str, Any] = {"resamples": resamples, "seed": seed, "level": level}
 
     def compare(manager: str, against: str, scope: str, name: str) -> dict[str, Any]:
         def within(of: str) -> list[StreamResult]:
-            return [r for r in managers[of] if scope == "mean" or name == getattr(r, scope)]
+            return [r for r in managers[of] if scope == "mean" or name == _place(r, scope, names)]
 
-        difference = paired_difference(within(manager), within(against), resamples=resamples, seed=seed, level=level)
+        difference = paired_difference(within(manager), within(against), **drawing)
         return {"manager": manager, "reference": against, "scope": scope, "name": name, **_difference(difference)}
 
-    scopes = [("mean", ""), *(("source", source) for source in sources), *(("task", task) for task in tasks)]
+    def compare_all(against: str, scopes: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+        return [compare(m, against, scope, name) for m in managers if m != against for scope, name in scopes]
+
+    several = benchmarks if len(benchmarks) > 1 else []
+    scopes = [("mean", ""), *(("benchmark", name) for name in several), *(("source", name) for name in names.values())]
     return {
         "version": VERSION,
         "managers": list(managers),
         "references": references,
-        "sources": sources,
+        "benchmarks": benchmarks,
+        "sources": list(names.values()),
         "tasks": tasks,
-        "rows": [
-            {
-                "manager": manager,
-                "mean": {
-                    **asdict(mean_over_sources(own, sources)),
-                    **_interval("", score_interval(own, resamples=resamples, seed=seed, level=level)),
-                    **_interval("tokens_", tokens_interval(own, resamples=resamples, seed=seed, level=level)),
-                },
-                "question_mean": question_mean(own),
-                "sources": _cells(by_source(own)),
-                "tasks": _cells(by_task(own)),
-                "conduct": _conduct(own),
-            }
-            for manager, own in managers.items()
+        "columns": [
+            {"benchmark": benchmark, "source": source, "task": columns[benchmark, source], "name": name}
+            for (benchmark, source), name in names.items()
         ],
+        "rows": [_row(manager, own, names, lengths, drawing) for manager, own in managers.items()],
         "differences": [
-            compare(manager, against, scope, name)
+            each
             for against in references
-            for manager in managers
-            if manager != against
-            for scope, name in scopes
+            for each in compare_all(against, [*scopes, *(("task", task) for task in tasks)])
         ],
+        "closed_book": compare_all(CLOSED_BOOK, scopes) if CLOSED_BOOK in managers else [],
+        "lengths": [{"name": each.name, "streams": len(each.streams), "beyond": each.beyond} for each in lengths],
+        "usage": dict(usage or {}),
         "bootstrap": drawing,
         "definitions": dict(DEFINITIONS),
     }
 
 
-def _cells(cells: Mapping[str, Cell]) -> dict[str, dict[str, Any]]:
-    return {name: asdict(cell) for name, cell in cells.items()}
+def _place(result: StreamResult, scope: str, names: Mapping[Column, str]) -> str:
+    """Where a result stands in a scope."""
+    return names[column(result)] if scope == "source" else str(getattr(result, scope))
+
+
+def _row(
+    manager: str,
+    played: Sequence[StreamResult],
+    names: Mapping[Column, str],
+    lengths: Sequence[Bucket],
+    drawing: Mapping[str, Any],
+) -> dict[str, Any]:
+    own = rebuilds_merged(played)
+
+    def mean(cell: Cell, within: Sequence[StreamResult]) -> dict[str, Any]:
+        return {
+            **asdict(cell),
+            **_interval("", score_interval(within, **drawing)),
+            **_interval("tokens_", tokens_interval(within, **drawing)),
+        }
+
+    return {
+        "manager": manager,
+        "mean": mean(mean_over_sources(own, names), played),
+        "question_mean": question_mean(own),
+        "published_question_mean": question_mean(own, published),
+        "benchmarks": {
+            name: mean(cell, [r for r in played if r.benchmark == name]) for name, cell in by_benchmark(own).items()
+        },
+        "sources": {names[place]: asdict(cell) for place, cell in by_source(own).items()},
+        "tasks": {task: asdict(cell) for task, cell in by_task(own).items()},
+        "lengths": {each.name: asdict(mean_over_sources(within)) for each in lengths if (within := each.of(own))},
+        "cost": {
+            "mean": _cost(own),
+            **{name: _cost([r for r in own if column(r) == place]) for place, name in names.items()},
+        },
+        "rebuilds": len({result.seed for result in played}),
+        "training_seeds": len({result.training_seed for result in played}),
+        "conduct": _conduct(own),
+    }
+
+
+def _cost(streams: Sequence[StreamResult]) -> dict[str, dict[str, float]] | None:
+    """Per question, over all streams together: what was written for it, and what was read. None without questions."""
+    questions = sum(len(stream.questions) for stream in streams)
+    if not questions:
+        return None
+    parts = Spent.__dataclass_fields__
+    return {
+        "write": {part: sum(getattr(stream.write, part) for stream in streams) / questions for part in parts},
+        "read": {part: sum(getattr(stream.read, part) for stream in streams) / questions for part in parts},
+    }
 
 
 def _difference(difference: Difference) -> dict[str, Any]:
