@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -325,19 +325,84 @@ def _known(names: list[str], known: Iterable[str], where: str, what: str) -> lis
 
 FULL_STEPS = (5, 10, 20, 50)
 
+TEST = "test"
+RESERVED = (TEST, "train")
+"""Names of sets that the data pipeline makes."""
+
 DEFAULT_MANAGERS = ("trained", "warm_started", "untrained", "imitation", "raw_chunks", "sentences", "no_memory")
 MODEL_MANAGERS = (
     "prompted", "overwrite_style", "compact_style", "three_tier_style", "fact_list_style", "linked_notes_style",
 )  # fmt: skip
 """Those that ask the language model of evaluation.generator."""
 MANAGERS = (*DEFAULT_MANAGERS, "latest_wins", "long_context", *MODEL_MANAGERS)
+TRAINED = {"trained", "warm_started", "imitation"}
+"""Managers that `train` makes."""
+POLICIES = {*TRAINED, "untrained"}
+"""Managers that play by the recipe."""
+
+
+class BenchmarkConfig(Section):
+    """A set to evaluate on."""
+
+    source: str
+    """A loader of benchmarks.BENCHMARKS."""
+    path: Path
+    """A folder or a file, or what else the loader knows to find."""
+    split: str = "test"
+    sources: Names = []
+    """Keep only these sources; empty keeps all."""
+
+    @field_validator("source")
+    @classmethod
+    def _source_is_known(cls, source: str) -> str:
+        if source not in BENCHMARKS:
+            raise ValueError(unknown("source", source, BENCHMARKS, "loader"))
+        return source
+
+
+class BenchmarksConfig(RootModel[dict[str, BenchmarkConfig]]):
+    """Held-out sets by name."""
+
+    @model_validator(mode="after")
+    def _names_are_free(self) -> Self:
+        for name in self.root:
+            if name in RESERVED:
+                raise ValueError(f"benchmarks.{name}: the name is taken by the data pipeline's own {name} set.")
+        return self
+
+
+class RatesConfig(Section):
+    """What calls to a model cost. An estimate goes by it, nothing else does."""
+
+    instructions: Whole = 0
+    """Tokens of a prompt beside what is read."""
+    reply: Whole = 0
+    """Tokens of a reply."""
+    read_per_second: Annotated[float, Field(gt=0)] = 1000.0
+    """Tokens of prompts, over all calls at the same time."""
+    write_per_second: Annotated[float, Field(gt=0)] = 100.0
+    """Tokens of replies, likewise."""
+    price_in: Annotated[float, Field(ge=0)] | None = None
+    """Of a million prompt tokens, in the currency of your bill; null: no money is told."""
+    price_out: Annotated[float, Field(ge=0)] | None = None
+
+
+class EvaluationRates(Section):
+    """The models of an evaluation."""
+
+    manager: RatesConfig = RatesConfig(instructions=120, reply=100, read_per_second=400.0, write_per_second=25.0)
+    """Shipped: the small default model on one thread of a CPU."""
+    reader: RatesConfig = RatesConfig(reply=10, read_per_second=100_000.0, write_per_second=100_000.0)
+    """Shipped: the extractive reader."""
 
 
 class EvaluationConfig(Section):
-    """Held-out streams, greedy decoding."""
+    """Held-out streams."""
 
+    benchmarks: Names = [TEST]
+    """Names of `benchmarks`; test is the data pipeline's own test set."""
     path: Path | None = None
-    """A file of its own to evaluate on; null takes the test split."""
+    """A file of its own to evaluate on, instead of benchmarks."""
     source: str = "realbench"
     """The loader of evaluation.path."""
     managers: Names = list(DEFAULT_MANAGERS)
@@ -345,12 +410,22 @@ class EvaluationConfig(Section):
     """Language model of `prompted` and the managers named …_style; null takes the recipe's base model, greedily."""
     window: Count = 32768
     """Tokens of the stream that `long_context` keeps."""
+    temperature: Annotated[float, Field(ge=0)] = 0.0
+    """At which policies decode; 0 is greedy."""
+    seeds: Annotated[list[Whole], BeforeValidator(_split), Field(min_length=1)] = [0, 1, 2]
+    """A manager that samples plays every stream once with each; one that does not plays it once."""
+    training_seeds: Annotated[list[Whole], BeforeValidator(_split)] = []
+    """Further trainings of the same configuration, by their seeds, whose policies play too."""
     limit: Count | None = None
-    """At most so many streams, spread evenly over the sources."""
+    """At most so many streams of each benchmark, spread evenly over its sources."""
     batch: Count = 24
     """Streams played at the same time."""
     resamples: Count = 2000
     seed: Whole = 0
+    """Of the bootstrap."""
+    dry_run: bool = False
+    """Print what the evaluation would cost, and play nothing."""
+    rates: EvaluationRates = EvaluationRates()
 
     @field_validator("source")
     @classmethod
@@ -363,6 +438,25 @@ class EvaluationConfig(Section):
     def _managers_are_known(self) -> Self:
         _known(self.managers, MANAGERS, "evaluation.managers", "manager")
         return self
+
+    @model_validator(mode="after")
+    def _sets_are_named_once(self) -> Self:
+        _known(self.benchmarks, self.benchmarks, "evaluation.benchmarks", "benchmark")
+        for name in ("seeds", "training_seeds"):
+            if len(set(found := getattr(self, name))) < len(found):
+                raise ValueError(f"evaluation.{name}: found {found}, each may stand there once.")
+        if self.path is not None and self.benchmarks != [TEST]:
+            raise ValueError(
+                "evaluation.path and evaluation.benchmarks: both say what to evaluate on. Give the file a name in "
+                "`benchmarks`, or leave one of the two out."
+            )
+        return self
+
+    def held_out(self, benchmarks: BenchmarksConfig) -> dict[str, BenchmarkConfig | None]:
+        """The sets to evaluate on by name; None: the data pipeline's own test set."""
+        if self.path is not None:
+            return {self.path.name: BenchmarkConfig(source=self.source, path=self.path)}
+        return {name: None if name == TEST else benchmarks.root[name] for name in self.benchmarks}
 
 
 Pair = Annotated[tuple[str, str], BeforeValidator(_pair)]
@@ -460,6 +554,7 @@ class Parameters(Section):
     recipes: RecipesConfig
     training: TrainingConfig
     evaluation: EvaluationConfig
+    benchmarks: BenchmarksConfig = BenchmarksConfig({})
     credit_bench: CreditBenchConfig = CreditBenchConfig()
 
     @model_validator(mode="after")
@@ -500,6 +595,12 @@ def _strangers(raw: Mapping[str, Any]) -> Iterator[str]:
         chosen = training.get(key) if isinstance(training, Mapping) else None
         if isinstance(chosen, str) and isinstance(known, Mapping) and chosen not in known:
             yield unknown(f"training.{key}", chosen, known, what)
+    evaluation, benchmarks = raw.get("evaluation"), raw.get("benchmarks")
+    wanted = _split(evaluation.get("benchmarks")) if isinstance(evaluation, Mapping) else None
+    there = [TEST, *(benchmarks if isinstance(benchmarks, Mapping) else ())]
+    for name in wanted if isinstance(wanted, list) else ():
+        if isinstance(name, str) and name not in there:
+            yield unknown("evaluation.benchmarks", name, there, "benchmark")
 
 
 def _explain(fault: Any, raw: Mapping[str, Any]) -> str:
@@ -527,7 +628,7 @@ def _allowed(place: list[Any], raw: Any) -> list[str]:
     model: Any = Parameters
     for part in place:
         if isinstance(part, str) and isinstance(model, type) and issubclass(model, RootModel):
-            model = Recipe
+            model = get_args(model.model_fields["root"].annotation)[1]
             raw = raw[part]
             continue
         raw = raw[part]

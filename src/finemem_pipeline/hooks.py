@@ -7,7 +7,9 @@ The hook listens to progress.report for the metrics of training, and to these da
 - `training_summary`: {"variant", "recipe", "seed", "folder", "adapter", "metrics_file", "rollouts_folder", "steps"}
 - `evaluation_table`: the document of evaluation.evaluate_table
 - `credit_summary`: {"fidelity": the document of study.summary, "learning": that of study.lessons or None}
+- `evaluation_estimate`: the document of evaluation.estimate
 - `report_path`, `credit_report_path`: the file of the report
+- `table_paths`: {"page", "csv"}: the files of the table of record
 
 MLflow is imported when a run starts, so that `kedro registry list` does not pay for it. A store that fails costs
 nothing but a warning; what it did not take is written beside the models.
@@ -117,9 +119,11 @@ class MlflowHook:
     @hook_impl
     def after_dataset_loaded(self, dataset_name: str, data: Any) -> None:
         """What an earlier run has made and this one reads."""
+        if dataset_name not in ("input_record", "training_summary") or not data:  # empty where nothing was made
+            return
         if dataset_name == "input_record":
             self.after_dataset_saved(dataset_name, data)
-        elif dataset_name == "training_summary" and self._tracker is not None and dataset_name not in self._heard:
+        elif self._tracker is not None and dataset_name not in self._heard:
             self._heard.add(dataset_name)
             told = {key: data[key] for key in ("variant", "recipe", "seed")}
             self._tracker.tags({**told, "mlflow.runName": self._run_name(data["variant"], data["seed"])})
@@ -198,6 +202,13 @@ class MlflowHook:
     def _report_path(self, tracker: Tracker, path: str) -> None:
         tracker.artifact(self._project / path)
 
+    def _table_paths(self, tracker: Tracker, paths: Mapping[str, str]) -> None:
+        for path in paths.values():
+            tracker.artifact(self._project / path)
+
+    def _estimate(self, tracker: Tracker, estimate: Mapping[str, Any]) -> None:
+        tracker.text("estimate.json", json.dumps(estimate, indent=1))
+
     def _run_name(self, variant: object, seed: object) -> str:
         """The pipelines, and what is trained where something is trained or evaluated."""
         trained = {"default", "train", "evaluate"} & set(self._pipeline.split("+"))
@@ -236,9 +247,11 @@ _LISTENERS: dict[str, Callable[[MlflowHook, Tracker, Any], None]] = {
     "credit_report_path": MlflowHook._report_path,
     "credit_summary": MlflowHook._credit_summary,
     "data_checks": MlflowHook._data_checks,
+    "evaluation_estimate": MlflowHook._estimate,
     "evaluation_table": MlflowHook._evaluation_table,
     "input_record": MlflowHook._input_record,
     "report_path": MlflowHook._report_path,
+    "table_paths": MlflowHook._table_paths,
     "training_summary": MlflowHook._training_summary,
 }
 

@@ -11,6 +11,8 @@ from finemem_pipeline.benchmarks import BENCHMARKS, FINDERS
 from finemem_pipeline.benchmarks.streams import SPLITS
 from finemem_pipeline.config import (
     MODEL_MANAGERS,
+    TEST,
+    TRAINED,
     BM25Config,
     EndpointConfig,
     Parameters,
@@ -29,6 +31,10 @@ NEEDS_READER = {"train_policy", "play_held_out", "measure_fidelity"}
 NEEDS_HELD_OUT = {"held_out_streams"}
 NEEDS_RETRIEVER = NEEDS_READER | {"warm_start_policy"}
 PLAYS = {"play_held_out"}
+EVALUATES = {
+    *("held_out_streams", "estimate_cost", "play_held_out", "compare_managers"),
+    *("write_report_page", "write_table_of_record"),
+}
 
 
 PARTS = {
@@ -52,13 +58,26 @@ def check(parameters: Parameters, nodes: set[str]) -> None:
         for split in SPLITS:
             FINDERS[data.source](data.path, split)
     _study_is_possible(parameters, nodes)
-    if nodes & NEEDS_HELD_OUT and evaluation.path is not None:
-        for _ in BENCHMARKS[evaluation.source](evaluation.path, "test"):
-            break  # the loader checks every row before it gives out the first
+    if nodes & NEEDS_HELD_OUT:
+        for benchmark in evaluation.held_out(parameters.benchmarks).values():
+            if benchmark is not None:
+                for _ in BENCHMARKS[benchmark.source](benchmark.path, benchmark.split):
+                    break  # the loader checks every row before it gives out the first
     recipe = parameters.recipes.recipe(parameters.training.recipe)
-    if nodes & NEEDS_POLICY or (nodes & READS and data.max_chunk_tokens is not None):
+    if nodes & NEEDS_POLICY or (nodes & (READS | NEEDS_HELD_OUT) and data.max_chunk_tokens is not None):
         model_is_there(recipe.model, f"recipes.{parameters.training.recipe}.model")
     _backends_answer(parameters, nodes)
+
+
+def spared(parameters: Parameters) -> set[str]:
+    """Data sets that this evaluation can do without, though the pipeline names them as inputs."""
+    evaluation = parameters.evaluation
+    needless = {"train_episodes", "test_episodes", "input_record", "training_summary", "warm_start"}
+    if TRAINED & set(evaluation.managers) and not evaluation.dry_run:
+        needless -= {"train_episodes", "training_summary", "warm_start"}
+    if TEST in evaluation.held_out(parameters.benchmarks):
+        needless -= {"test_episodes", "input_record"}
+    return needless
 
 
 def _study_is_possible(parameters: Parameters, nodes: set[str]) -> None:

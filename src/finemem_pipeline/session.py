@@ -32,6 +32,8 @@ class FinememSession(KedroSession):
                 for name in kwargs.get("pipeline_names") or ():
                     if name not in pipelines:
                         raise FinememError(unknown("--pipelines", name, pipelines, "pipeline"))
+                if self._dry():
+                    kwargs = _estimating(kwargs)
                 return super().run(*args, **kwargs)
             except FinememError as error:
                 if click.get_current_context(silent=True) is None:
@@ -42,6 +44,22 @@ class FinememSession(KedroSession):
                 if fault is None or click.get_current_context(silent=True) is None:
                     raise
                 raise click.ClickException(fault) from error
+
+    def _dry(self) -> bool:
+        parameters = self.load_context().config_loader["parameters"]
+        return bool(parse_parameters(parameters).evaluation.dry_run)
+
+
+def _estimating(options: dict[str, Any]) -> dict[str, Any]:
+    """The options of a run that ends where something would be played. Raises FinememError where more was asked for."""
+    names = options.get("pipeline_names")
+    if names != ["evaluate"]:
+        raise FinememError(
+            "evaluation.dry_run estimates an evaluation and runs nothing else, found "
+            f"{' and '.join(names) if names else 'all pipelines'}: kedro run --pipelines=evaluate "
+            "--params=evaluation.dry_run=true"
+        )
+    return {**options, "to_nodes": ["estimate_cost"]}
 
 
 def _storage_fault(error: BaseException | None) -> str | None:
@@ -68,6 +86,13 @@ class ResultHook:
 
             print_table(catalog.load("evaluation_table"))
             click.echo(f"Report: {catalog.load('report_path')}")
+        if "table_paths" in pipeline.all_outputs():
+            paths = catalog.load("table_paths")
+            click.echo(f"Table of record: {paths['page']} and {paths['csv']}")
+        if {node.name for node in pipeline.nodes} == {"held_out_streams", "estimate_cost"}:
+            from finemem_pipeline.reporting.estimate import estimate_lines
+
+            click.echo("\n".join(estimate_lines(catalog.load("evaluation_estimate"))))
         if {"credit_summary", "credit_report_path"} <= pipeline.all_outputs():
             from finemem_pipeline.reporting.credit import credit_grids
             from finemem_pipeline.reporting.grid import print_grids
@@ -85,15 +110,16 @@ class ParametersHook:
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-        from finemem_pipeline.preflight import check
+        from finemem_pipeline.preflight import EVALUATES, check, spared
 
         check(self.parameters, {node.name for node in pipeline.nodes})
-        _inputs_are_there(pipeline, catalog)
+        others = Pipeline([node for node in pipeline.nodes if node.name not in EVALUATES])
+        _inputs_are_there(pipeline, catalog, spared(self.parameters) - others.inputs())
 
 
-def _inputs_are_there(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+def _inputs_are_there(pipeline: Pipeline, catalog: CatalogProtocol, needless: set[str]) -> None:
     """Raises FinememError naming what an earlier pipeline should have written, and that pipeline."""
-    wanted = sorted(name for name in pipeline.inputs() if not is_parameter(name))
+    wanted = sorted(name for name in pipeline.inputs() - needless if not is_parameter(name))
     missing = [name for name in wanted if name in catalog and not catalog.exists(name)]
     if missing:
         writers = [

@@ -17,12 +17,17 @@ from finemem_pipeline.benchmarks.cutting import cut_chunks
 from finemem_pipeline.benchmarks.streams import SPLITS
 from finemem_pipeline.clock import Clock
 from finemem_pipeline.config import (
+    MODEL_MANAGERS,
+    POLICIES,
+    TRAINED,
+    BenchmarkConfig,
     BM25Config,
     ClozeConfig,
     DataConfig,
     DenseConfig,
     Encoder,
     EndpointConfig,
+    EvaluationConfig,
     ExtractiveConfig,
     QuestionsConfig,
     ReaderConfig,
@@ -30,6 +35,7 @@ from finemem_pipeline.config import (
     TransformersConfig,
 )
 from finemem_pipeline.episodes import Episode
+from finemem_pipeline.evaluation.estimate import Rates
 from finemem_pipeline.generation import Generator, Sampling
 from finemem_pipeline.generation.endpoint import EndpointGenerator
 from finemem_pipeline.manager.policy import Prompter
@@ -65,6 +71,33 @@ def raw_files(data: DataConfig) -> list[Path]:
     """The files behind the three sets."""
     path = raw_streams(data)
     return list(dict.fromkeys(file for split in SPLITS for file in FINDERS[data.source](path, split)))
+
+
+def benchmark_files(benchmark: BenchmarkConfig) -> list[Path]:
+    """The files behind a held-out set; none for what its loader finds elsewhere than on this disk."""
+    if benchmark.source in ("planted", "realbench"):
+        return [locate(benchmark.path, benchmark.split)]
+    if benchmark.path.is_file():
+        return [benchmark.path]
+    return sorted(file for file in benchmark.path.rglob("*") if file.is_file())
+
+
+def seeds(manager: str, evaluation: EvaluationConfig) -> list[int]:
+    """Those that a manager plays every stream with; one that does not sample has a single one."""
+    spoken = evaluation.generator.temperature if evaluation.generator is not None else 0.0
+    samples = (manager in POLICIES and evaluation.temperature > 0) or (manager in MODEL_MANAGERS and spoken > 0)
+    return evaluation.seeds if samples else [0]
+
+
+def passes(manager: str, evaluation: EvaluationConfig) -> int:
+    """How often a manager plays every stream: once for each of its trainings and seeds."""
+    trainings = 1 + len(evaluation.training_seeds) if manager in TRAINED else 1
+    return trainings * len(seeds(manager, evaluation))
+
+
+def rates(evaluation: EvaluationConfig) -> dict[str, Rates]:
+    """What calls to the manager's and to the reader's model cost."""
+    return {role: Rates(**getattr(evaluation.rates, role).model_dump()) for role in ("manager", "reader")}
 
 
 def chunk_cutter(data: DataConfig, recipe: Recipe) -> Callable[[Episode], Episode]:
@@ -192,17 +225,21 @@ def plain(variant: Variant) -> dict[str, Any]:
 
 
 def provenance(summary: dict[str, Any], inputs: dict[str, Any], held_out: dict[str, Any]) -> dict[str, str]:
-    """What was run, for the head of a report."""
-    return {
-        "reward variant": summary["variant"],
-        "recipe": summary["recipe"],
-        "base model": summary["model"],
-        "updates": str(summary["steps"]),
-        "seed": str(summary["seed"]),
-        "data": f"{inputs['name']}, sha256 {inputs['sha256'][:12]}",
-        "held out": f"{held_out['name']}, sha256 {held_out['sha256'][:12]}" if held_out else "test split",
-        "code": git_commit(),
-    }
+    """What was run, for the head of a report; without a training or an input record, of the held-out streams alone."""
+    trained = (
+        {
+            "reward variant": summary["variant"],
+            "recipe": summary["recipe"],
+            "base model": summary["model"],
+            "updates": str(summary["steps"]),
+            "seed": str(summary["seed"]),
+        }
+        if summary
+        else {}
+    )
+    read = {"data": f"{inputs['name']}, sha256 {inputs['sha256'][:12]}"} if inputs else {}
+    tested = f"{held_out['name']}, sha256 {held_out['sha256'][:12]}" if held_out else "test split"
+    return {**trained, **read, "held out": tested, "code": git_commit()}
 
 
 def git_commit() -> str:

@@ -45,6 +45,16 @@ def read_sets(source: str, path: Path, *, sources: Sequence[str] = (), limits: M
     }
 
 
+def read_set(source: str, path: Path, split: str, sources: Sequence[str] = ()) -> list[Episode]:
+    """The streams of one split, of these sources only if any are named. Raises DataError for one that is not there."""
+    episodes = list(BENCHMARKS[source](path, split))
+    known = sorted({episode.source for episode in episodes})
+    for name in sources:
+        if name not in known:
+            raise DataError(unknown("sources", name, known, f"source of {path}"))
+    return [episode for episode in episodes if not sources or episode.source in sources]
+
+
 def divide(episodes: Sequence[Episode], path: Path) -> Sets:
     """80/10/10, at least one stream each, drawn with a fixed seed."""
     if len(episodes) < len(SPLITS):

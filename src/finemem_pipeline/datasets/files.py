@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
 from collections.abc import Iterable
+from copy import copy
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -18,11 +20,22 @@ Loaded = TypeVar("Loaded")
 
 
 class _FileDataset(AbstractDataset[Saved, Loaded], Generic[Saved, Loaded]):
-    """A dataset that is one local file."""
+    """A dataset that is one local file. Where there is none, `absent` is loaded, if one is given."""
 
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+    def __init__(self, *, filepath: str, absent: Any = None, metadata: dict[str, Any] | None = None) -> None:
         self._path = Path(filepath)
+        self._absent = absent
         self.metadata = metadata  # for Kedro plugins; not used here
+
+    def load(self) -> Loaded:
+        if self._absent is not None and not self._exists():
+            absent: Loaded = copy(self._absent)
+            return absent
+        return self._read(self._found())
+
+    @abstractmethod
+    def _read(self, path: Path) -> Loaded:
+        """What the file holds."""
 
     def _exists(self) -> bool:
         return self._path.is_file()
@@ -39,8 +52,8 @@ class _FileDataset(AbstractDataset[Saved, Loaded], Generic[Saved, Loaded]):
 class EpisodesDataset(_FileDataset[Iterable[Episode], list[Episode]]):
     """Streams in the realbench schema, one per line; gzip where the name ends in .gz."""
 
-    def load(self) -> list[Episode]:
-        return read_episodes(self._found())
+    def _read(self, path: Path) -> list[Episode]:
+        return read_episodes(path)
 
     def save(self, data: Iterable[Episode]) -> None:
         write_episodes(self._path, data)
@@ -49,9 +62,9 @@ class EpisodesDataset(_FileDataset[Iterable[Episode], list[Episode]]):
 class JsonLinesDataset(_FileDataset[Iterable[dict[str, Any]], list[dict[str, Any]]]):
     """Records, one per line (rollouts, samples); gzip where the name ends in .gz."""
 
-    def load(self) -> list[dict[str, Any]]:
+    def _read(self, path: Path) -> list[dict[str, Any]]:
         try:
-            return [self._record(line, raw) for line, raw in read_lines(self._found())]
+            return [self._record(line, raw) for line, raw in read_lines(path)]
         except Truncated as damage:
             raise DatasetError(
                 f"{self._path}:{damage.line}: the gzip data is damaged or cut off ({damage})."
@@ -73,9 +86,9 @@ class JsonLinesDataset(_FileDataset[Iterable[dict[str, Any]], list[dict[str, Any
 class JsonDataset(_FileDataset[Any, Any]):
     """One JSON value, indented."""
 
-    def load(self) -> Any:
+    def _read(self, path: Path) -> Any:
         try:
-            return json.loads(self._found().read_bytes())
+            return json.loads(path.read_bytes())
         except ValueError as error:
             raise DatasetError(f"{self._path}: not JSON: {error}") from error
 

@@ -32,7 +32,9 @@ class Cell:
     unscored_streams: int
     sources: int  # with at least one scored question
     unscored_sources: int
-    published: float | None = None  # the same mean of the published scores
+    question_mean: float | None  # every scored question weighing the same
+    published: float | None  # the same two means of the published scores
+    published_question_mean: float | None
 
 
 def mean_over_sources(results: Iterable[StreamResult], sources: Iterable[Column] = ()) -> Cell:
@@ -42,6 +44,7 @@ def mean_over_sources(results: Iterable[StreamResult], sources: Iterable[Column]
     Memory tokens are averaged over the sources that were played, scored or not.
     """
     played = _grouped(results, column)
+    streams = [stream for each in played.values() for stream in each]
     cells = [source_cell(streams) for streams in played.values()]
     expected = set(played) | set(sources)
     scores = [cell.score for cell in cells if cell.score is not None]
@@ -56,7 +59,9 @@ def mean_over_sources(results: Iterable[StreamResult], sources: Iterable[Column]
         unscored_streams=sum(cell.unscored_streams for cell in cells),
         sources=len(scores),
         unscored_sources=len(expected) - len(scores),
+        question_mean=question_mean(streams),
         published=fmean(theirs) if theirs else None,
+        published_question_mean=question_mean(streams, published),
     )
 
 
@@ -74,7 +79,9 @@ def source_cell(streams: Sequence[StreamResult]) -> Cell:
         unscored_streams=len(streams) - len(scores),
         sources=int(bool(scores)),
         unscored_sources=int(not scores),
+        question_mean=question_mean(streams),
         published=fmean(published_scores) if published_scores else None,
+        published_question_mean=question_mean(streams, published),
     )
 
 

@@ -15,8 +15,6 @@ from finemem_pipeline.evaluation.aggregate import (
     by_task,
     column,
     mean_over_sources,
-    published,
-    question_mean,
 )
 from finemem_pipeline.evaluation.bootstrap import (
     Difference,
@@ -85,7 +83,7 @@ def evaluate_table(
       a source is named by its own too: realbench/locomo
     - `columns`: benchmark, source, task and name of every source
     - `rows`: one per manager: `manager`, `mean` (a cell with `low`, `high`, `tokens_low`, `tokens_high` beside it),
-      `question_mean`, `published_question_mean`, `benchmarks` (a cell as that of `mean`), `sources`, `tasks` and
+      `benchmarks` (a cell as that of `mean`), `sources`, `tasks` and
       `lengths` (a cell by name; absent where nothing was played), `cost` (of `mean` and of each source), `rebuilds`,
       `training_seeds` and `conduct`
     - `differences`: one per reference, other manager and scope ("mean", or "benchmark", "source" or "task" with its
@@ -171,8 +169,6 @@ def _row(
     return {
         "manager": manager,
         "mean": mean(mean_over_sources(own, names), played),
-        "question_mean": question_mean(own),
-        "published_question_mean": question_mean(own, published),
         "benchmarks": {
             name: mean(cell, [r for r in played if r.benchmark == name]) for name, cell in by_benchmark(own).items()
         },

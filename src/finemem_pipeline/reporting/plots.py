@@ -124,12 +124,18 @@ def training_plots(curves: Curves) -> list[Plot]:
     return [plot for plot in drawn if plot is not None]
 
 
-def accuracy_against_tokens(evaluation: Evaluation) -> Plot | None:
-    """One point per manager with its bootstrap intervals, and the line of those that none beats on both axes."""
-    points = [
-        (row["manager"], row["mean"])
+def accuracy_against_tokens(evaluation: Evaluation, benchmark: str | None = None) -> Plot | None:
+    """One point per manager with its bootstrap intervals, and the line of those that none beats on both axes: over all
+    sources, or those of one benchmark.
+    """
+    means = [
+        (row["manager"], row["mean"] if benchmark is None else row["benchmarks"].get(benchmark))
         for row in evaluation["rows"]
-        if row["mean"]["score"] is not None and row["mean"]["memory_tokens"] is not None
+    ]
+    points = [
+        (manager, cell)
+        for manager, cell in means
+        if cell is not None and cell["score"] is not None and cell["memory_tokens"] is not None
     ]
     if not points:
         return None
@@ -161,12 +167,14 @@ def accuracy_against_tokens(evaluation: Evaluation) -> Plot | None:
         axes.set_ylabel("score")
         label_at_the_side(axes, [(name, cell["memory_tokens"], cell["score"]) for name, cell in points])
 
+    place = None if benchmark is None else evaluation["benchmarks"].index(benchmark)
+    name = "accuracy" if place is None else f"accuracy-{place}"
     return Plot(
-        "accuracy",
-        "Score against memory",
+        name,
+        "Score against memory" if benchmark is None else f"Score against memory, {benchmark}",
         f"Bars are {100 * evaluation['bootstrap']['level']:g} % bootstrap intervals. The stepped line joins the "
         "managers that no other beats on both axes.",
-        picture("accuracy", draw, size=(5.2, 3.5), right=0.65),
+        picture(name, draw, size=(5.2, 3.5), right=0.65),
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from finemem_pipeline.reporting.grid import Grid
 from finemem_pipeline.reporting.plots import Curves, Plot, accuracy_against_tokens, training_plots
+from finemem_pipeline.reporting.statistics import evaluation_grids
 from finemem_pipeline.reporting.table import (
     Evaluation,
     difference,
@@ -34,7 +35,7 @@ def write_report(path: str | Path, evaluation: Evaluation, curves: Curves, conte
     - `samples`: documents of `sample_stream`
     """
     page = (
-        _environment()
+        environment()
         .get_template("report.html")
         .render(
             title=context.get("title", "Memory manager"),
@@ -43,6 +44,7 @@ def write_report(path: str | Path, evaluation: Evaluation, curves: Curves, conte
             evaluation=evaluation,
             headline=headline(evaluation),
             accuracy=accuracy_against_tokens(evaluation),
+            grids=evaluation_grids(evaluation),
             plots=training_plots(curves),
             others=_others(evaluation),
         )
@@ -61,7 +63,7 @@ class Section:
 
 def write_credit_report(path: str | Path, title: str, run: Mapping[str, str], sections: Sequence[Section]) -> Path:
     """Writes the page of a credit study, replacing an earlier one in a single move. `run` says what was run."""
-    page = _environment().get_template("credit.html").render(title=title, run=run, sections=sections)
+    page = environment().get_template("credit.html").render(title=title, run=run, sections=sections)
     return replace_text(Path(path), page)
 
 
@@ -78,7 +80,8 @@ def _others(evaluation: Evaluation) -> Sequence[tuple[str, str, list[Mapping[str
     ]
 
 
-def _environment() -> Any:
+def environment() -> Any:
+    """Where the templates of the pages are."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(

@@ -20,14 +20,14 @@ _SOURCE_WIDTH = 15  # of a column of the table by source, its margin included
 
 
 def print_table(evaluation: Evaluation, console: Console | None = None) -> None:
-    """Prints the overall table, then scores by source and by task where there are several, as many columns at a time
+    """Prints the overall table, then scores by benchmark, source and task where there are several, as many columns at a time
     as the console holds.
     """
     from rich.console import Console
 
     console = console or Console()
     console.print(_overall(evaluation))
-    scopes = [(scope, names) for scope in ("source", "task") if len(names := evaluation[f"{scope}s"]) > 1]
+    scopes = [(scope, names) for scope in ("benchmark", "source", "task") if len(names := evaluation[f"{scope}s"]) > 1]
     manager_width = max(len(name) for name in evaluation["managers"]) + 2
     at_once = max(1, (console.width - manager_width) // _SOURCE_WIDTH)
     for scope, names in scopes:
@@ -57,6 +57,7 @@ def markdown_table(evaluation: Evaluation) -> str:
         [
             "manager",
             "score",
+            "question mean",
             "memory tokens",
             "n",
             "unscored",
@@ -72,6 +73,7 @@ def markdown_table(evaluation: Evaluation) -> str:
             [
                 row["manager"],
                 score(mean["score"]),
+                score(mean["question_mean"]),
                 tokens(mean["memory_tokens"]),
                 str(mean["questions"]),
                 str(mean["unscored"]),
@@ -162,7 +164,7 @@ def _overall(evaluation: Evaluation) -> Table:
 
     sources = evaluation["sources"]
     table = _empty(f"Source {sources[0]}" if len(sources) == 1 else "All sources")
-    headings = ["score", "memory\ntokens", "n", "un-\nscored"]
+    headings = ["score", "ques-\ntion\nmean", "memory\ntokens", "n", "un-\nscored"]
     uneven = any(row["mean"]["unscored_sources"] for row in evaluation["rows"])
     if uneven:
         headings.append("sour-\nces")
@@ -173,7 +175,8 @@ def _overall(evaluation: Evaluation) -> Table:
     for row in evaluation["rows"]:
         mean = row["mean"]
         compared = difference(evaluation, row["manager"])
-        cells = [score(mean["score"]), tokens(mean["memory_tokens"]), str(mean["questions"]), str(mean["unscored"])]
+        cells = [score(mean["score"]), score(mean["question_mean"]), tokens(mean["memory_tokens"])]
+        cells += [str(mean["questions"]), str(mean["unscored"])]
         if uneven:
             cells.append(f"{mean['sources']}/{mean['sources'] + mean['unscored_sources']}")
         shown = Text(interval(compared) if compared else "")

@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from finemem_pipeline import wiring
-from finemem_pipeline.benchmarks import BENCHMARKS, FINDERS
-from finemem_pipeline.benchmarks.streams import limited
-from finemem_pipeline.config import DataConfig, EvaluationConfig, ReaderConfig, Recipe
+from finemem_pipeline.benchmarks.streams import limited, read_set
+from finemem_pipeline.config import (
+    BenchmarksConfig,
+    DataConfig,
+    EvaluationConfig,
+    ReaderConfig,
+    Recipe,
+    RecipesConfig,
+    TrainingConfig,
+)
+from finemem_pipeline.datasets import JsonLinesDataset
 from finemem_pipeline.episodes import Episode
 from finemem_pipeline.errors import FinememError
 from finemem_pipeline.evaluation import results
-from finemem_pipeline.evaluation.table import evaluate_table
+from finemem_pipeline.evaluation.estimate import estimate
+from finemem_pipeline.evaluation.table import CLOSED_BOOK, evaluate_table
 from finemem_pipeline.pipelines.data.nodes import EXPECTATIONS
-from finemem_pipeline.records import decode_rollout, encode_rollout
+from finemem_pipeline.pipelines.evaluate.playing import Played
+from finemem_pipeline.reporting.record import write_record
 from finemem_pipeline.reporting.report import write_report
 from finemem_pipeline.reporting.sample import sample_stream
+from finemem_pipeline.rollouts import RolloutGroup
 from finemem_pipeline.training.runs import Run
 from finemem_pipeline.validation.describe import describe_inputs
-from finemem_pipeline.validation.expectations import read_suites, validate_sets
+from finemem_pipeline.validation.expectations import estimated_tokens, read_suites, validate_sets
 
 HELD_OUT_DOCS = Path("data/08_reporting/held_out_docs")
 REPORT = Path("data/08_reporting/report.html")
+RECORD = Path("data/08_reporting/table.html")
 SAMPLED_STREAMS = 2
 
-log = logging.getLogger(__name__)
+Streams = dict[str, list[Episode]]
+"""By benchmark."""
 
 
 def held_out_streams(
@@ -35,82 +48,176 @@ def held_out_streams(
     test: list[Episode],
     training_summary: dict[str, Any],
     evaluation: EvaluationConfig,
+    benchmarks: BenchmarksConfig,
     data: DataConfig,
-) -> tuple[list[Episode], dict[str, Any]]:
-    """The test streams; or those of evaluation.path, cut as the training streams were, checked and recorded.
+    training: TrainingConfig,
+    recipes: RecipesConfig,
+) -> tuple[Streams, dict[str, Any]]:
+    """The streams of every benchmark asked for, cut as the training streams were; those that `data` has not read are
+    checked and recorded.
 
     The record is empty for the test streams: they are part of what `data` recorded. (Kedro saves no None.)
     """
-    if evaluation.path is None:
-        return limited(test, evaluation.limit), {}
-    cut = wiring.chunk_cutter(data, Recipe(**training_summary["recipe_settings"]))
-    own = [cut(episode) for episode in BENCHMARKS[evaluation.source](evaluation.path, "test")]
-    sets = {"train": train, "held_out": own}
-    validate_sets(sets, read_suites(EXPECTATIONS), HELD_OUT_DOCS)
-    files = FINDERS[evaluation.source](evaluation.path, "test")
-    return limited(own, evaluation.limit), describe_inputs(evaluation.path.name, files, {"held_out": own})
+    cut = wiring.chunk_cutter(data, _recipe(training_summary, training, recipes))
+    chosen = evaluation.held_out(benchmarks)
+    own = {
+        name: [cut(episode) for episode in read_set(each.source, each.path, each.split, each.sources)]
+        for name, each in chosen.items()
+        if each is not None
+    }
+    streams = {name: limited(own.get(name, test), evaluation.limit) for name in chosen}
+    if not own:
+        return streams, {}
+    trained = {"train": train} if train else {}
+    validate_sets(trained | own, read_suites(EXPECTATIONS), HELD_OUT_DOCS)
+    files = [file for each in chosen.values() if each is not None for file in wiring.benchmark_files(each)]
+    return streams, describe_inputs("+".join(own), files, own)
+
+
+def estimate_cost(
+    streams: Streams,
+    training_summary: dict[str, Any],
+    evaluation: EvaluationConfig,
+    reader: ReaderConfig,
+    training: TrainingConfig,
+    recipes: RecipesConfig,
+) -> dict[str, Any]:
+    """What the evaluation will cost at most, by the rates of evaluation.rates."""
+    rates = wiring.rates(evaluation)
+    return estimate(
+        streams,
+        {name: wiring.passes(name, evaluation) for name in evaluation.managers},
+        manager=rates["manager"],
+        reader=rates["reader"],
+        memory_tokens=_recipe(training_summary, training, recipes).memory_tokens,
+        k=reader.k,
+        count_tokens=estimated_tokens,
+    )
 
 
 def play_held_out(
-    episodes: list[Episode],
+    streams: Streams,
     warm_start: dict[str, Any],
     training_summary: dict[str, Any],
     evaluation: EvaluationConfig,
     reader: ReaderConfig,
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Every manager on every stream, greedily: the scores, and the rollouts they come from."""
+    training: TrainingConfig,
+    recipes: RecipesConfig,
+) -> tuple[list[dict[str, Any]], Iterator[dict[str, Any]], dict[str, Any]]:
+    """Every manager on every stream: the scores, the rollouts they come from, and what the reader did."""
     from finemem_pipeline.pipelines.evaluate.managers import play_managers
 
-    if warm_start["warm"] != training_summary["warm_start"]:
+    if training_summary and warm_start["warm"] != training_summary["warm_start"]:
         raise FinememError(
             f"the trained policy began from {training_summary['warm_start']}, the warm start at hand is "
             f"{warm_start['warm']}: training was not finished with it. Run kedro run --pipelines=train first."
         )
-    recipe = Recipe(**training_summary["recipe_settings"])
-    played = play_managers(episodes, warm_start, training_summary, evaluation, recipe, reader)
-    scored = [row for name, groups in played.items() for row in results.results_from_rollouts(name, episodes, groups)]
-    rollouts = [
-        {"manager": name, "rollout": encode_rollout(rollout)}
-        for name, groups in played.items()
-        for group in groups
-        for rollout in group.rollouts
-    ]
-    return results.encode(scored), rollouts
+    recipe = _recipe(training_summary, training, recipes)
+    asked = wiring.reader(reader)
+    scored: list[results.StreamResult] = []
+    samples: dict[str, list[dict[str, Any]]] = {}
+    kept: list[tuple[dict[str, Any], Path]] = []
+    for played in play_managers(streams, warm_start, training_summary, evaluation, recipe, reader, asked):
+        named: dict[str, Any] = {
+            "manager": played.player.name,
+            "benchmark": played.batch.benchmark,
+            "seed": played.seed,
+            "training_seed": played.player.training_seed,
+        }
+        scored += results.results_from_rollouts(
+            **named,
+            episodes=played.batch.episodes,
+            groups=[RolloutGroup(each.episode_id, (each,)) for each in played.rollouts],
+            spent=played.spent,
+            count_tokens=wiring.count_tokens(recipe.model),
+        )
+        kept.append((named, played.file))
+        samples.setdefault(played.player.name, []).extend(_samples(played, samples))
+    shown = "trained" if "trained" in samples else next(iter(samples))
+    notes = {"usage": asdict(asked.usage), "samples": samples[shown]}
+    return results.encode(scored), _rollouts(kept), notes
 
 
-def compare_managers(scored: list[dict[str, Any]], evaluation: EvaluationConfig) -> dict[str, Any]:
-    """The table: each manager's score and memory, and its paired difference to the references."""
+def compare_managers(
+    scored: list[dict[str, Any]],
+    notes: dict[str, Any],
+    train: list[Episode],
+    training_summary: dict[str, Any],
+    evaluation: EvaluationConfig,
+) -> dict[str, Any]:
+    """The table: each manager's score, memory and cost, and its paired difference to the references."""
     rows = results.decode(scored)
     played = list(dict.fromkeys(row.manager for row in rows))
-    references = [name for name in ("warm_started", "trained") if name in played] or played[:1]
-    return evaluate_table(rows, references, resamples=evaluation.resamples, seed=evaluation.seed)
+    references = [name for name in ("warm_started", "trained") if name in played]
+    longest = None
+    if training_summary:
+        count = wiring.count_tokens(training_summary["model"])
+        longest = max((sum(count(chunk.text) for chunk in episode.chunks) for episode in train), default=None)
+    return evaluate_table(
+        rows,
+        references or [next((name for name in played if name != CLOSED_BOOK), played[0])],
+        resamples=evaluation.resamples,
+        seed=evaluation.seed,
+        longest_trained=longest,
+        usage=notes["usage"],
+    )
 
 
 def write_report_page(
     table: dict[str, Any],
-    rollouts: list[dict[str, Any]],
-    episodes: list[Episode],
+    notes: dict[str, Any],
     held_out_record: dict[str, Any],
     training_summary: dict[str, Any],
     input_record: dict[str, Any],
 ) -> str:
     """The report as one HTML page; returns its path."""
-    rows = Run(Path(training_summary["folder"])).metrics()
-    curves = [row for row in rows if row["step"] <= training_summary["steps"]]
+    curves = []
+    title = "Managers on " + " and ".join(table["benchmarks"])
+    if training_summary:
+        rows = Run(Path(training_summary["folder"])).metrics()
+        curves = [row for row in rows if row["step"] <= training_summary["steps"]]
+        title = f"{training_summary['variant']} on {input_record.get('name', ' and '.join(table['benchmarks']))}"
     context = {
-        "title": f"{training_summary['variant']} on {input_record['name']}",
+        "title": title,
         "run": wiring.provenance(training_summary, input_record, held_out_record),
-        "samples": _samples(table["managers"], rollouts, episodes),
+        "samples": notes["samples"],
     }
     written = write_report(REPORT, table, curves, context)
     return str(written.resolve())
 
 
-def _samples(
-    managers: Sequence[str], rollouts: Sequence[dict[str, Any]], episodes: Sequence[Episode]
-) -> list[dict[str, Any]]:
-    """What the manager of most interest did on the first streams."""
-    shown = "trained" if "trained" in managers else managers[0]
-    wanted = {episode.id: episode for episode in episodes[:SAMPLED_STREAMS]}
-    played = [decode_rollout(row["rollout"]) for row in rollouts if row["manager"] == shown]
-    return [sample_stream(shown, wanted[each.episode_id], each) for each in played if each.episode_id in wanted]
+def write_table_of_record(
+    table: dict[str, Any],
+    held_out_record: dict[str, Any],
+    training_summary: dict[str, Any],
+    input_record: dict[str, Any],
+    evaluation: EvaluationConfig,
+    benchmarks: BenchmarksConfig,
+) -> dict[str, str]:
+    """The table in the layout of the published ones, ours beside theirs: where its page and its CSV are."""
+    loaders = {name: each.source for name, each in evaluation.held_out(benchmarks).items() if each is not None}
+    run = wiring.provenance(training_summary, input_record, held_out_record)
+    page, csv = write_record(RECORD, table, loaders, run)
+    return {"page": str(page.resolve()), "csv": str(csv.resolve())}
+
+
+def _recipe(training_summary: Mapping[str, Any], training: TrainingConfig, recipes: RecipesConfig) -> Recipe:
+    """That of what was trained; where nothing was, the one that would be."""
+    if training_summary:
+        return Recipe(**training_summary["recipe_settings"])
+    return recipes.recipe(training.recipe)
+
+
+def _samples(played: Played, before: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """What the manager did on the first streams, as long as there are not enough of them."""
+    room = SAMPLED_STREAMS - len(before.get(played.player.name, ()))
+    pairs = list(zip(played.batch.episodes, played.rollouts, strict=True))[: max(0, room)]
+    return [sample_stream(played.player.name, episode, rollout) for episode, rollout in pairs]
+
+
+def _rollouts(kept: Sequence[tuple[dict[str, Any], Path]]) -> Iterator[dict[str, Any]]:
+    """All rollouts as they lie on disk, one batch in memory at a time."""
+    for named, file in kept:
+        _, *rows = JsonLinesDataset(filepath=str(file)).load()
+        for row in rows:
+            yield {**named, "rollout": row}
