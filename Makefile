@@ -6,7 +6,7 @@ MODEL := data/06_models/base/smollm2-135m-instruct
 # Threads that wait by spinning bring a busy machine to a crawl.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help setup run test test-slow lint format bench-step bench-reader bench-credit bench-growth clean
+.PHONY: help setup run test test-slow lint format bench-step bench-reader bench-credit bench-growth bench-evaluate clean
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
 
@@ -51,6 +51,9 @@ bench-credit: .venv/ready ## what the answers behind credit cost, beside the usu
 
 bench-growth: .venv/ready ## how the cost of credit grows with streams, memories and questions
 	$(BIN)/python benchmarks/credit_growth.py
+
+bench-evaluate: setup ## how time and memory of an evaluation grow with the length of a stream
+	$(BIN)/python benchmarks/evaluate_growth.py
 
 clean: ## remove what runs have made, keep the environment and the small model
 	find data -mindepth 2 -not -name .gitkeep -not -path 'data/06_models/base*' -delete

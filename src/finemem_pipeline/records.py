@@ -28,10 +28,9 @@ def encode_rollout(rollout: Rollout) -> Record:
     bank = MemoryBank()
     for step in rollout.steps:
         encoded = _encode_step(step)
-        bank = _replay(bank, step.operations, step.step)
-        if bank != step.bank:
-            bank = step.bank
-            encoded["bank"] = {"items": [_encode_item(item) for item in bank.items], "born": bank.born}
+        if _replay(bank, step.operations, step.step) != step.bank:
+            encoded["bank"] = {"items": [_encode_item(item) for item in step.bank.items], "born": step.bank.born}
+        bank = step.bank
         steps.append(encoded)
     return {
         "episode_id": rollout.episode_id,
@@ -108,10 +107,7 @@ def _decode_step(record: Record, before: MemoryBank) -> StepRecord:
 
 def _replay(bank: MemoryBank, operations: Sequence[Applied], step: int) -> MemoryBank:
     """The bank after the operations that were not refused."""
-    for applied in operations:
-        if applied.refused is None:
-            bank, _ = bank.apply(applied.operation, step)
-    return bank
+    return bank.apply_all((applied.operation for applied in operations if applied.refused is None), step)[0]
 
 
 def _encode_applied(applied: Applied) -> Record:
@@ -141,7 +137,7 @@ def _decode_applied(record: Record) -> Applied:
 
 
 def _encode_answers(answers: Sequence[Answer], bank: MemoryBank) -> list[Record]:
-    known = {item.id: item for item in bank.items}
+    known = {item.id: item for item in bank.items} if answers else {}
     return [
         {
             "question_id": answer.question_id,
@@ -157,7 +153,7 @@ def _encode_answers(answers: Sequence[Answer], bank: MemoryBank) -> list[Record]
 
 
 def _decode_answers(records: Sequence[Record], bank: MemoryBank) -> tuple[Answer, ...]:
-    known = {item.id: item for item in bank.items}
+    known = {item.id: item for item in bank.items} if records else {}
     return tuple(
         Answer(
             question_id=record["question_id"],

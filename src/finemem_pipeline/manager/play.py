@@ -23,6 +23,7 @@ class _Seat:
     episode: Episode
     sibling: int
     bank: MemoryBank = field(default_factory=MemoryBank)
+    tokens: int = 0  # of the bank
     steps: list[StepRecord] = field(default_factory=list)
 
 
@@ -59,7 +60,6 @@ def play(
         with clock("apply"):
             for seat, turn in zip(wave, turns, strict=True):
                 seat.steps.append(_take_step(seat, t, turn, count_tokens))
-                seat.bank = seat.steps[-1].bank
         if ask_chunks:
             with clock("read"):
                 asked = [seat.episode.chunks[t].questions for seat in wave]
@@ -89,22 +89,24 @@ def play(
 
 def _take_step(seat: _Seat, t: int, turn: Turn, count_tokens: CountTokens) -> StepRecord:
     parsed = parse_operations(turn.completion.text)
-    bank = seat.bank
-    hidden = set() if turn.shown is None else {item.id for item in bank.items} - turn.shown
-    applied: list[Applied] = []
-    for operation in parsed.operations:
-        if isinstance(operation, Update | Delete) and operation.id in hidden:
-            applied.append(Applied(operation, refused=f"{operation.id} was not shown"))
-            continue
-        bank, outcome = bank.apply(operation, t)
-        applied.append(outcome)
+    before = seat.bank
+    hidden = set() if turn.shown is None else {item.id for item in before.items} - turn.shown
+    refused = [isinstance(each, Update | Delete) and each.id in hidden for each in parsed.operations]
+    allowed = [each for each, no in zip(parsed.operations, refused, strict=True) if not no]
+    bank, outcomes = before.apply_all(allowed, t)
+    left = iter(outcomes)
+    applied = tuple(
+        Applied(each, refused=f"{each.id} was not shown") if isinstance(each, Update | Delete) and no else next(left)
+        for each, no in zip(parsed.operations, refused, strict=True)
+    )
+    seat.bank, seat.tokens = bank, before.tokens_after(applied, seat.tokens, count_tokens)
     return StepRecord(
         step=t,
         completion=turn.completion,
-        operations=tuple(applied),
+        operations=applied,
         malformed=parsed.malformed,
         bank=bank,
-        bank_tokens=bank.tokens(count_tokens),
+        bank_tokens=seat.tokens,
         chunk_tokens=count_tokens(seat.episode.chunks[t].text),
     )
 

@@ -6,7 +6,7 @@ left out, costs nothing but references.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from finemem_pipeline.memory.operations import Applied, Insert, Operation, Skip, Update
@@ -44,8 +44,7 @@ class MemoryBank:
         if isinstance(operation, Insert | Update) and not operation.text.strip():
             return self, Applied(operation, refused="empty text")
         if isinstance(operation, Insert):
-            item = MemoryItem(id=f"m{self.born + 1}", text=operation.text, writes=(step,))
-            return MemoryBank((*self.items, item), self.born + 1), Applied(operation, item.id)
+            return self._with([operation.text], step), Applied(operation, self._next_id(0))
         place = next((i for i, item in enumerate(self.items) if item.id == operation.id), None)
         if place is None:
             return self, Applied(operation, refused=f"{NO_ITEM} {operation.id}")
@@ -53,6 +52,45 @@ class MemoryBank:
         if isinstance(operation, Update):
             before = (*before, replace(old, text=operation.text, writes=(*old.writes, step)))
         return MemoryBank((*before, *after), self.born), Applied(operation, operation.id)
+
+    def apply_all(self, operations: Iterable[Operation], step: int) -> tuple[MemoryBank, tuple[Applied, ...]]:
+        """The bank after all operations, one after the other, and what became of each.
+
+        INSERTs that follow each other go in together: one by one, each would copy the memory.
+        """
+        bank, fresh = self, list[str]()
+        applied: list[Applied] = []
+        for operation in operations:
+            if isinstance(operation, Insert) and operation.text.strip():
+                applied.append(Applied(operation, bank._next_id(len(fresh))))
+                fresh.append(operation.text)
+                continue
+            bank, outcome = bank._with(fresh, step).apply(operation, step)
+            fresh = []
+            applied.append(outcome)
+        return bank._with(fresh, step), tuple(applied)
+
+    def _with(self, texts: Sequence[str], step: int) -> MemoryBank:
+        if not texts:
+            return self
+        items = (MemoryItem(self._next_id(place), text, (step,)) for place, text in enumerate(texts))
+        return MemoryBank((*self.items, *items), self.born + len(texts))
+
+    def _next_id(self, place: int) -> str:
+        return f"m{self.born + place + 1}"
+
+    def tokens_after(self, applied: Iterable[Applied], tokens: int, count_tokens: CountTokens) -> int:
+        """L(M) after these operations, of a memory whose own L(M) is `tokens`: only what changed is counted."""
+        texts: dict[str, str | None] = {}
+        rewritten = set()
+        for done in applied:
+            if done.refused is None and done.item_id is not None:
+                texts[done.item_id] = done.operation.text if isinstance(done.operation, Insert | Update) else None
+                if not isinstance(done.operation, Insert):
+                    rewritten.add(done.item_id)
+        old = [item.text for item in self.items if item.id in rewritten] if rewritten else []
+        new = [text for text in texts.values() if text is not None]
+        return tokens + sum(map(count_tokens, new)) - sum(map(count_tokens, old))
 
     def get(self, item_id: str) -> MemoryItem | None:
         """The item with that id, or None."""

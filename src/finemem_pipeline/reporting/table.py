@@ -20,8 +20,8 @@ _SOURCE_WIDTH = 15  # of a column of the table by source, its margin included
 
 
 def print_table(evaluation: Evaluation, console: Console | None = None) -> None:
-    """Prints the overall table, then scores by benchmark, source and task where there are several, as many columns at a time
-    as the console holds.
+    """Prints the overall table, then scores by benchmark, source and task where there are several, as many columns at a
+    time as the console holds.
     """
     from rich.console import Console
 
