@@ -7,6 +7,7 @@ import re
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
+from typing import get_args
 
 import pytest
 import yaml
@@ -14,7 +15,7 @@ import yaml
 from finemem_pipeline.benchmarks import BENCHMARKS, realbench
 from finemem_pipeline.benchmarks.planted import PlantedSpec, generate
 from finemem_pipeline.clock import Clock
-from finemem_pipeline.config import MANAGERS, Parameters, Recipe, parse_parameters
+from finemem_pipeline.config import MANAGERS, Parameters, parse_parameters
 from finemem_pipeline.credit import SCHEMES
 from finemem_pipeline.hooks import MlflowHook
 from finemem_pipeline.manager.play import play
@@ -56,7 +57,8 @@ def conf(name: str) -> dict:
 
 
 def parameters() -> dict:
-    return {**conf("data"), **conf("reader"), **conf("recipes"), **conf("rewards"), **conf("training")}
+    names = ("data", "reader", "recipes", "rewards", "training", "evaluation")
+    return {section: values for name in names for section, values in conf(name).items()}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
@@ -100,8 +102,8 @@ def knows(path: list[str]) -> bool:
     model: object = Parameters
     for part in path:
         fields = getattr(model, "model_fields", {})
-        if "root" in fields:  # by name: a recipe
-            model = Recipe
+        if "root" in fields:  # by name: a recipe, a benchmark
+            model = get_args(fields["root"].annotation)[1]
             continue
         if part not in fields:
             return False
@@ -166,7 +168,7 @@ def test_every_named_recipe_is_in_the_readme_and_every_variant_on_its_page_and_t
 
 def test_the_table_of_managers_in_the_readme_is_the_one_that_is_evaluated():
     part = (PROJECT / "README.md").read_text(encoding="utf-8").split("## How to read the table")[1].split("\n## ")[0]
-    assert re.findall(r"^\| `(\w+)`", part, re.M) == conf("training")["evaluation"]["managers"]
+    assert re.findall(r"^\| `(\w+)`", part, re.M) == conf("evaluation")["evaluation"]["managers"]
 
 
 def test_the_page_on_managers_has_all_of_them_and_all_retrievers():

@@ -74,12 +74,8 @@ def raw_files(data: DataConfig) -> list[Path]:
 
 
 def benchmark_files(benchmark: BenchmarkConfig) -> list[Path]:
-    """The files behind a held-out set; none for what its loader finds elsewhere than on this disk."""
-    if benchmark.source in ("planted", "realbench"):
-        return [locate(benchmark.path, benchmark.split)]
-    if benchmark.path.is_file():
-        return [benchmark.path]
-    return sorted(file for file in benchmark.path.rglob("*") if file.is_file())
+    """The files behind a held-out set."""
+    return FINDERS[benchmark.source](benchmark.path, benchmark.split)
 
 
 def seeds(manager: str, evaluation: EvaluationConfig) -> list[int]:

@@ -22,7 +22,7 @@ def test_every_node_is_named_after_its_function():
         assert node.name == node.func.__name__
 
 
-PARAMETERS = {"data", "questions", "reader", "rewards", "recipes", "training", "evaluation"}
+PARAMETERS = {"data", "questions", "reader", "rewards", "recipes", "training", "evaluation", "benchmarks"}
 
 
 def test_a_run_needs_parameters_alone():
@@ -38,7 +38,7 @@ def test_a_run_needs_parameters_alone():
         (
             "evaluate",
             {"train_episodes", "test_episodes", "warm_start", "training_summary", "input_record"},
-            {"report_path"},
+            {"report_path", "table_paths", "evaluation_rollouts", "evaluation_estimate"},
         ),
         ("credit_bench", set(), {"credit_report_path"}),
     ],

@@ -16,7 +16,14 @@ def cell(score, questions=8, unscored=0, tokens=40.0):
         "unscored_streams": 4 - 4 * scored,
         "sources": scored,
         "unscored_sources": 1 - scored,
+        "question_mean": score,
+        "published": score,
+        "published_question_mean": score,
     }
+
+
+def spent(calls, tokens_in, tokens_out):
+    return {"calls": calls, "tokens_in": tokens_in, "tokens_out": tokens_out, "seconds": 1.5}
 
 
 def row(manager, scores, tokens, reach=0.05):
@@ -27,9 +34,13 @@ def row(manager, scores, tokens, reach=0.05):
     return {
         "manager": manager,
         "mean": {**mean, **interval, "tokens_low": tokens - 1, "tokens_high": tokens + 1},
-        "question_mean": mean["score"],
+        "benchmarks": {"test": {**mean, **interval, "tokens_low": tokens - 1, "tokens_high": tokens + 1}},
         "sources": {source: cell(score, unscored=1, tokens=tokens) for source, score in scores.items()},
         "tasks": {"AR": cell(mean["score"], tokens=tokens)},
+        "lengths": {"up to 4k": cell(mean["score"], tokens=tokens)},
+        "cost": {"mean": {"write": spent(3, 900, 90), "read": spent(1, 60.5, 4)}},
+        "rebuilds": 1,
+        "training_seeds": 1,
         "conduct": {
             "steps": 12,
             "operations": {"insert": 9, "update": 2, "delete": 0, "skip": 3},
@@ -62,10 +73,14 @@ def difference(manager, mean, low, high):
 @pytest.fixture
 def evaluation():
     return {
-        "version": 1,
+        "version": 2,
         "managers": ["trained", "warm_started", "no_memory"],
         "references": ["warm_started"],
+        "benchmarks": ["test"],
         "sources": ["squad", "mquake"],
+        "columns": [
+            {"benchmark": "test", "source": source, "task": "AR", "name": source} for source in ("squad", "mquake")
+        ],
         "tasks": ["AR"],
         "rows": [
             row("trained", {"squad": 0.75, "mquake": 0.5}, 12345.0),
@@ -73,6 +88,9 @@ def evaluation():
             row("no_memory", {"squad": 0.0, "mquake": 0.0}, 0.0, reach=0.0),
         ],
         "differences": [difference("trained", 0.125, 0.02, 0.23), difference("no_memory", -0.5, -0.9, 0.1)],
+        "closed_book": [],
+        "lengths": [{"name": "up to 4k", "streams": 8, "beyond": False}],
+        "usage": {"questions": 51, "calls": 40, "hits": 3, "misses": 48, "unscored": 3},
         "bootstrap": {"resamples": 2000, "seed": 0, "level": 0.95},
         "definitions": {"score": "Mean of means.", "n": "Questions with a score."},
     }

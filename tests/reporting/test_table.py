@@ -8,7 +8,7 @@ def test_the_printed_table_fits_eighty_columns_and_says_everything(evaluation):
     page = text_table(evaluation, width=80)
     assert max(map(len, page.splitlines())) <= 80
     lines = {line.split()[0]: line.split() for line in reversed(page.splitlines()) if line.split()}
-    assert lines["trained"] == ["trained", "0.625", "12.3k", "16", "1", "2/2", "+0.125", "[+0.020,", "+0.230]*"]
+    assert lines["trained"] == ["trained", "0.625", "0.625", "12.3k", "16+1", "2/2", "+0.125", "[+0.020,", "+0.230]*"]
     assert lines["no_memory"][-3:] == ["−0.500", "[−0.900,", "+0.100]"]
     assert "*: the interval excludes 0." in page
 
@@ -16,7 +16,7 @@ def test_the_printed_table_fits_eighty_columns_and_says_everything(evaluation):
 def test_a_reference_has_no_difference_and_a_missing_score_is_a_dash(evaluation):
     page = text_table(evaluation)
     overall = next(line for line in page.splitlines() if "warm_started" in line and "0.500" in line)
-    assert overall.split() == ["warm_started", "0.500", "38", "16", "1", "1/2"]
+    assert overall.split() == ["warm_started", "0.500", "0.500", "38", "16+1", "1/2"]
     by_source = page[page.index("By source") :]
     assert next(line for line in by_source.splitlines() if "warm_started" in line).split()[1:] == ["0.500", "–"]
 
@@ -50,7 +50,7 @@ def test_names_that_look_like_markup_are_printed_as_they_are(evaluation):
 
 def test_markdown_has_a_row_per_manager_and_a_column_per_source(evaluation):
     lines = markdown_table(evaluation).splitlines()
-    assert lines[2] == "| trained | 0.625 | 12.3k | 16 | 1 | 2/2 | +0.125 [+0.020, +0.230]* | 0.112 |"
+    assert lines[2] == "| trained | 0.625 | 0.625 | 12.3k | 16 | 1 | 2/2 | +0.125 [+0.020, +0.230]* | 0.112 |"
     assert lines[6] == "| manager | squad (n + unscored; tokens) | mquake (n + unscored; tokens) |"
     assert lines[9] == "| warm_started | 0.500 (8+1; 38) | – (8+1; 38) |"
 

@@ -33,11 +33,12 @@ def print_table(evaluation: Evaluation, console: Console | None = None) -> None:
     for scope, names in scopes:
         for start in range(0, len(names), at_once):
             console.print(_scores(evaluation, scope, names[start : start + at_once]))
-    notes = ["Below each score: n (+ unscored); memory tokens."] if scopes else []
+    notes = ["n: questions scored (+ unscored)."]
+    if scopes:
+        notes.append("Below each score: n; memory tokens.")
     if _any_star(evaluation):
         notes.append("*: the interval excludes 0.")
-    if notes:
-        console.print(" ".join(notes), style="dim", highlight=False)
+    console.print(" ".join(notes), style="dim", highlight=False)
 
 
 def text_table(evaluation: Evaluation, width: int = 80) -> str:
@@ -146,10 +147,14 @@ def interval(compared: Mapping[str, Any]) -> str:
     return f"{signed(compared['mean'])} [{signed(compared['low'])}, {signed(compared['high'])}]{star}"
 
 
+def counted(cell: Mapping[str, Any]) -> str:
+    """40+2: questions scored, and unscored if there are any."""
+    return f"{cell['questions']}+{cell['unscored']}" if cell["unscored"] else str(cell["questions"])
+
+
 def below(cell: Mapping[str, Any]) -> str:
     """What a cell's mean rests on: "40+2; 118", n, unscored if any, memory tokens."""
-    unscored = f"+{cell['unscored']}" if cell["unscored"] else ""
-    return f"{cell['questions']}{unscored}; {tokens(cell['memory_tokens'])}"
+    return f"{counted(cell)}; {tokens(cell['memory_tokens'])}"
 
 
 def _any_star(evaluation: Evaluation) -> bool:
@@ -164,19 +169,20 @@ def _overall(evaluation: Evaluation) -> Table:
 
     sources = evaluation["sources"]
     table = _empty(f"Source {sources[0]}" if len(sources) == 1 else "All sources")
-    headings = ["score", "ques-\ntion\nmean", "memory\ntokens", "n", "un-\nscored"]
+    table.collapse_padding = True
+    headings = ["score", "ques-\ntion\nmean", "memory\ntokens", "n"]
     uneven = any(row["mean"]["unscored_sources"] for row in evaluation["rows"])
     if uneven:
         headings.append("sour-\nces")
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     level = percent(evaluation["bootstrap"]["level"])
-    table.add_column(Text(f"against {evaluation['references'][0]}\n[{level} interval]"), min_width=25)
+    table.add_column(Text(f"against {evaluation['references'][0]}\n[{level} interval]"))
     for row in evaluation["rows"]:
         mean = row["mean"]
         compared = difference(evaluation, row["manager"])
         cells = [score(mean["score"]), score(mean["question_mean"]), tokens(mean["memory_tokens"])]
-        cells += [str(mean["questions"]), str(mean["unscored"])]
+        cells.append(counted(mean))
         if uneven:
             cells.append(f"{mean['sources']}/{mean['sources'] + mean['unscored_sources']}")
         shown = Text(interval(compared) if compared else "")
