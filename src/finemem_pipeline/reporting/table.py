@@ -38,7 +38,7 @@ def print_table(evaluation: Evaluation, console: Console | None = None) -> None:
         notes.append("Below each score: n; memory tokens.")
     if _any_star(evaluation):
         notes.append("*: the interval excludes 0.")
-    console.print(" ".join(notes), style="dim", highlight=False)
+    console.print("\n".join(notes), style="dim", highlight=False)
 
 
 def text_table(evaluation: Evaluation, width: int = 80) -> str:
