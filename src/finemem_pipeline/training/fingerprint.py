@@ -17,8 +17,8 @@ from finemem_pipeline.benchmarks.realbench import dump
 from finemem_pipeline.episodes import Episode
 from finemem_pipeline.training.runs import digest
 
-ROOMS = ("memory", "credit", "rewards", "manager", "reasoning", "retrieval", "training")
-FILES = ("metrics.py", "replay.py", "rollouts.py", "episodes.py", "generation/local.py")
+ROOMS = ("memory", "credit", "metrics", "rewards", "manager", "reasoning", "retrieval", "training")
+FILES = ("replay.py", "rollouts.py", "episodes.py", "generation/local.py")
 LIBRARIES = ("torch", "transformers", "trl", "peft")
 
 
