@@ -3,13 +3,13 @@ from __future__ import annotations
 import pytest
 
 from finemem_pipeline.memory import MemoryItem
-from finemem_pipeline.retrieval import BM25
+from finemem_pipeline.retrieval import BM25, Retriever
 from finemem_pipeline.retrieval.hybrid import Hybrid
 
 A, B, C, D = (MemoryItem(f"m{n}", text, (n,)) for n, text in enumerate("abcd"))
 
 
-class Ranked:
+class Ranked(Retriever):
     """Gives a fixed ranking; keeps the k it was asked for."""
 
     def __init__(self, *items: MemoryItem) -> None:
@@ -49,3 +49,10 @@ def test_what_nobody_finds_is_not_retrieved():
 def test_parameters_out_of_range_are_refused(retrievers, bad):
     with pytest.raises(ValueError, match="Hybrid needs"):
         Hybrid(*retrievers, **bad)
+
+
+def test_many_memories_are_searched_as_each_by_itself():
+    hybrid = Hybrid(BM25(), BM25(k1=0.1), depth=2)
+    asked = [(["a", "b"], [A, B, C]), (["a"], [A]), (["d"], [])]
+    assert hybrid.search_each(asked, 2) == [hybrid.search(queries, items, 2) for queries, items in asked]
+    assert hybrid.search_each(asked, 0) == [[[], []], [[]], [[]]]

@@ -30,10 +30,17 @@ class Hybrid(Retriever):
         self, queries: Sequence[str], items: Sequence[MemoryItem], k: int
     ) -> list[list[tuple[MemoryItem, float]]]:
         """For each query at most k (item, score) pairs, best first. Raises what the retrievers raise."""
+        [found] = self.search_each([(queries, items)], k)
+        return found
+
+    def search_each(
+        self, asked: Sequence[tuple[Sequence[str], Sequence[MemoryItem]]], k: int
+    ) -> list[list[list[tuple[MemoryItem, float]]]]:
+        """What `search` finds for each (queries, items), each retriever asked once."""
         if k < 1:
-            return [[] for _ in queries]
-        lists = [retriever.search(queries, items, max(k, self.depth)) for retriever in self.retrievers]
-        return [self._fused(found)[:k] for found in zip(*lists, strict=True)]
+            return [[[] for _ in queries] for queries, _ in asked]
+        ranked = [retriever.search_each(asked, max(k, self.depth)) for retriever in self.retrievers]
+        return [[self._fused(found)[:k] for found in zip(*of_one, strict=True)] for of_one in zip(*ranked, strict=True)]
 
     def _fused(self, found: Sequence[list[tuple[MemoryItem, float]]]) -> list[tuple[MemoryItem, float]]:
         scores: dict[str, float] = {}
