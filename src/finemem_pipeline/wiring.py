@@ -20,7 +20,6 @@ from finemem_pipeline.config import (
     MODEL_MANAGERS,
     POLICIES,
     TRAINED,
-    BenchmarkConfig,
     BM25Config,
     ClozeConfig,
     DataConfig,
@@ -71,11 +70,6 @@ def raw_files(data: DataConfig) -> list[Path]:
     """The files behind the three sets."""
     path = raw_streams(data)
     return list(dict.fromkeys(file for split in SPLITS for file in FINDERS[data.source](path, split)))
-
-
-def benchmark_files(benchmark: BenchmarkConfig) -> list[Path]:
-    """The files behind a held-out set."""
-    return FINDERS[benchmark.source](benchmark.path, benchmark.split)
 
 
 def seeds(manager: str, evaluation: EvaluationConfig) -> list[int]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from finemem_pipeline.evaluation import QuestionResult, StreamResult
+from finemem_pipeline.generation.metered import Spent
 
 Stream = Callable[..., StreamResult]
 
@@ -19,6 +20,12 @@ def make_stream(
     task: str = "AR",
     stream: str = "s1",
     tokens: float = 100,
+    benchmark: str = "test",
+    seed: int = 0,
+    training_seed: int | None = None,
+    published: Sequence[float | None] | None = None,
+    read: float = 1000,
+    write: Spent | None = None,
     **counts: float,
 ) -> StreamResult:
     operations = {"insert": 0.0, "update": 0.0, "delete": 0.0, "skip": 0.0}
@@ -28,15 +35,19 @@ def make_stream(
         task=task,
         stream=stream,
         memory_tokens=tokens,
-        tokens_read=1000,
+        tokens_read=read,
         steps=2,
         refused=counts.pop("refused", 0),
         malformed=counts.pop("malformed", 0),
         operations={**operations, **counts},
         questions=tuple(
-            QuestionResult(manager, source, task, stream, f"q{place}", "sub_em", score)
-            for place, score in enumerate(scores)
+            QuestionResult(manager, source, task, stream, f"q{place}", "sub_em", score, face)
+            for place, (score, face) in enumerate(zip(scores, published or scores, strict=True))
         ),
+        benchmark=benchmark,
+        seed=seed,
+        training_seed=training_seed,
+        write=write or Spent(),
     )
 
 

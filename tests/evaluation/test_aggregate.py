@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finemem_pipeline.evaluation import by_source, by_task, mean_over_sources, question_mean
+from finemem_pipeline.evaluation import by_benchmark, by_source, by_task, mean_over_sources, question_mean
 
 
 def test_streams_weigh_the_same_within_a_source_and_sources_within_the_mean(stream):
@@ -62,3 +62,25 @@ def test_every_question_is_either_scored_or_unscored(stream, scores):
     assert cell.questions + cell.unscored == sum(map(len, scores))
     assert cell.streams + cell.unscored_streams == len(scores)
     assert (cell.score is None) == (cell.questions == 0)
+
+
+def test_a_source_that_stands_in_two_benchmarks_is_two_columns(stream):
+    results = [stream([1.0], benchmark="memalpha"), stream([0.0], benchmark="realbench")]
+    assert {place: cell.score for place, cell in by_source(results).items()} == {
+        ("memalpha", "squad"): 1.0,
+        ("realbench", "squad"): 0.0,
+    }
+    assert mean_over_sources(results).sources == 2
+    assert {name: cell.score for name, cell in by_benchmark(results).items()} == {"memalpha": 1.0, "realbench": 0.0}
+
+
+def test_published_scores_are_averaged_the_same_way(stream):
+    results = [
+        stream([1.0, 0.0], published=[0.0, 0.0], stream="s1"),
+        stream([1.0], published=[1.0], stream="s2"),
+        stream([None], published=[None], source="mquake", stream="m1"),
+    ]
+    cell = mean_over_sources(results)
+    assert (cell.score, cell.published) == (0.75, 0.5)
+    assert (cell.question_mean, cell.published_question_mean) == (2 / 3, 1 / 3)
+    assert by_source(results)["test", "mquake"].published is None

@@ -117,3 +117,84 @@ def test_a_managers_own_interval_holds_its_mean_and_is_absent_without_scores(str
     assert 100 <= tokens.low < 104 < tokens.high <= 108
     assert score_interval([stream([None])]) is None
     assert tokens_interval([]) is None
+
+
+def test_two_rebuilds_of_a_question_are_drawn_with_replacement(stream):
+    """The mean of two draws of {0, 1} is 0, ½ or 1 with chances ¼, ½, ¼: standard deviation √⅛."""
+    rebuilds = [stream([1.0], seed=0), stream([0.0], seed=1)]
+    found = paired_difference(rebuilds, [stream([0.0])], resamples=4000)
+    assert (found.mean, found.low, found.high, found.n_questions) == (0.5, 0.0, 1.0, 1)
+    assert found.error == pytest.approx(0.125**0.5, rel=0.05)
+
+
+def test_rebuilds_of_different_streams_are_drawn_apart_from_each_other(stream):
+    """100 streams, each one rebuild right and one wrong: the noise of a rebuild averages out over the streams."""
+    rebuilds = [stream([1.0 - seed], stream=f"s{n:03}", seed=seed) for n in range(100) for seed in (0, 1)]
+    found = paired_difference(rebuilds, [stream([0.0], stream=f"s{n:03}") for n in range(100)], resamples=1000)
+    assert found.mean == 0.5
+    assert found.error == pytest.approx(0.125**0.5 / 10, rel=0.1)
+
+
+def test_a_training_seed_is_drawn_once_for_all_sources(stream):
+    """One seed right everywhere, one wrong everywhere: ten sources do not make it surer."""
+    trained = [stream([1.0 - seed], source=f"{n}", training_seed=seed) for n in range(10) for seed in (0, 1)]
+    found = paired_difference(trained, [stream([0.0], source=f"{n}") for n in range(10)], resamples=4000)
+    assert (found.mean, found.low, found.high) == (0.5, 0.0, 1.0)
+    assert found.error == pytest.approx(0.125**0.5, rel=0.05)
+
+
+def test_managers_with_the_same_training_seeds_are_compared_seed_by_seed(stream):
+    """Seeds differ by a half, the managers by a tenth within each seed."""
+    a = [stream([0.1 + 0.5 * seed], training_seed=seed) for seed in (0, 1)]
+    b = [stream([0.5 * seed], training_seed=seed) for seed in (0, 1)]
+    other = [stream([0.5 * (seed - 7)], training_seed=seed) for seed in (7, 8)]
+    together, apart = paired_difference(a, b, resamples=500), paired_difference(a, other, resamples=500)
+    assert (together.low, together.high) == pytest.approx((0.1, 0.1))
+    assert together.mean == apart.mean == pytest.approx(0.1)
+    assert (apart.low, apart.high) == pytest.approx((-0.4, 0.6))
+
+
+def test_a_question_is_compared_on_the_rebuilds_that_have_scored_it(stream):
+    a = [stream([1.0, None], seed=0), stream([None, 0.5], seed=1), stream([0.0, None], seed=2)]
+    found = paired_difference(a, [stream([0.0, 0.0])], resamples=300)
+    assert (found.mean, found.n_questions, found.unscored) == (0.5, 2, 0)  # (0.5 + 0.5) / 2
+    assert 0.0 <= found.low < found.high <= 1.0
+
+
+def test_streams_of_the_same_name_in_two_benchmarks_are_two_streams(stream):
+    a = [stream([1.0], benchmark="one"), stream([0.0], benchmark="other")]
+    b = [stream([0.0], benchmark="one"), stream([0.0], benchmark="other")]
+    found = paired_difference(a, b, resamples=50)
+    assert (found.mean, found.n_sources, found.n_streams) == (0.5, 2, 2)
+
+
+pairs = st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=2, max_size=2)
+seeded = st.lists(
+    st.tuples(st.integers(0, 1), st.integers(0, 2), st.integers(0, 1), pairs),
+    min_size=1,
+    max_size=12,
+    unique_by=lambda row: row[:3],
+)
+
+
+@given(seeded)
+@settings(max_examples=40, deadline=None)
+def test_means_of_rebuilds_stay_between_the_least_and_the_largest_score(stream, rows):
+    results = [stream(scores, stream=f"s{s}", seed=r, training_seed=k) for k, r, s, scores in rows]
+    zero = [stream([0.0, 0.0], stream=f"s{s}") for s in (0, 1)]
+    found = paired_difference(results, zero, resamples=60)
+    scores = [score for *_, row in rows for score in row]
+    assert min(scores) - 1e-9 <= found.low <= found.high <= max(scores) + 1e-9
+    assert min(scores) - 1e-9 <= found.mean <= max(scores) + 1e-9
+
+
+@given(seeded, st.randoms(use_true_random=False))
+@settings(max_examples=30, deadline=None)
+def test_rebuilds_that_are_all_alike_are_like_one_and_their_order_does_not_matter(stream, rows, random):
+    once = {s: scores for *_, s, scores in rows}
+    alone = [stream(scores, stream=f"s{s}") for s, scores in once.items()]
+    results = [stream(once[s], stream=f"s{s}", seed=r) for s in once for r in range(3)]
+    random.shuffle(results)
+    zero = [stream([0.0, 0.0], stream=f"s{s}") for s in once]
+    assert paired_difference(results, zero, resamples=60).mean == paired_difference(alone, zero, resamples=60).mean
+    assert paired_difference(results, results[::-1], resamples=20).mean == 0.0

@@ -3,8 +3,9 @@ import json
 import pytest
 
 from finemem_pipeline.episodes import Chunk, Episode, Question
-from finemem_pipeline.evaluation import decode, encode, results_from_rollouts
-from finemem_pipeline.memory import Applied, Delete, Insert, MemoryBank, Skip
+from finemem_pipeline.evaluation import decode, encode, rebuilds_merged, results_from_rollouts
+from finemem_pipeline.generation.metered import Spent
+from finemem_pipeline.memory import Applied, Delete, Insert, MemoryBank, MemoryItem, Skip
 from finemem_pipeline.rollouts import Answer, Completion, Rollout, RolloutGroup, StepRecord
 
 EPISODE = Episode(
@@ -68,4 +69,62 @@ def test_rollouts_of_an_unknown_stream_are_refused():
 
 def test_results_survive_json():
     results = results_from_rollouts("trained", [EPISODE], [RolloutGroup("e1", (WROTE,))])
+    assert decode(json.loads(json.dumps(encode(results)))) == results
+
+
+ASKED = Episode(
+    id="e2",
+    source="nlu",
+    task="TTL",
+    chunks=(Chunk(0, "Turn on the light. Class: 7"),),
+    questions=(
+        Question("q1", "Which class has it ?", ("7",), metric="digit_label"),
+        Question("q2", "Who ?", ("Ada",)),
+        Question("q3", "When ?", ("now",)),
+    ),
+)
+
+
+def answered(*answers: Answer) -> RolloutGroup:
+    return RolloutGroup("e2", (Rollout("e2", 0, (step(0),), answers, tokens_read=6),))
+
+
+def test_an_answer_has_a_published_score_beside_its_own():
+    [result] = results_from_rollouts(
+        "trained",
+        [ASKED],
+        [answered(Answer("q1", "label: 7", score=1.0), Answer("q2", "Ada", score=1.0), Answer("q3", "", score=None))],
+    )
+    assert [(q.score, q.published) for q in result.questions] == [(1.0, 0.0), (1.0, 1.0), (None, None)]
+
+
+def test_the_reader_is_charged_for_the_question_the_texts_and_the_reply():
+    kept = MemoryItem("m1", "Turn on the light", (0,))
+    group = answered(Answer("q1", "seven", (kept, kept), score=0.0), Answer("q2", "I do not know", score=0.0))
+    [result] = results_from_rollouts(
+        "trained",
+        [ASKED],
+        [group],
+        spent=[Spent(1, 40, 9, 0.5)],
+        count_tokens=lambda text: len(text.split()),
+    )
+    assert result.read == Spent(calls=2, tokens_in=5 + 4 + 4 + 2, tokens_out=1 + 4)
+    assert result.write == Spent(1, 40, 9, 0.5)
+
+
+def test_rebuilds_of_a_stream_become_one_record(stream):
+    rebuilds = [
+        stream([1.0, None], seed=0, tokens=10, insert=2, write=Spent(2, 20, 4, 1.0)),
+        stream([0.0, None], seed=1, tokens=30, insert=4, write=Spent(4, 40, 8, 3.0)),
+        stream([1.0], stream="s2"),
+        stream([1.0], stream="s2", benchmark="other"),
+    ]
+    first, *others = rebuilds_merged(rebuilds)
+    assert [(q.question, q.score) for q in first.questions] == [("q0", 0.5), ("q1", None)]
+    assert (first.memory_tokens, first.operations["insert"], first.write) == (20, 3, Spent(3, 30, 6, 2.0))
+    assert others == rebuilds[2:]
+
+
+def test_what_is_written_is_read_back_equal(stream):
+    results = [stream([1.0, None], seed=3, training_seed=1, benchmark="realbench", write=Spent(1, 2, 3, 0.25))]
     assert decode(json.loads(json.dumps(encode(results)))) == results

@@ -78,3 +78,28 @@ def test_writes_ascend_and_begin_where_the_item_was_inserted(operations: list[Op
             assert list(item.writes) == sorted(set(item.writes))
             assert isinstance(operations[item.writes[0]], Insert)
             assert all(isinstance(operations[step], Update) for step in item.writes[1:])
+
+
+@given(st.lists(OPERATIONS, max_size=12), st.lists(OPERATIONS, max_size=12))
+def test_operations_applied_together_are_the_same_as_one_by_one(before, operations):
+    start = played(before)[-1][0] if before else MemoryBank()
+    bank, outcomes = start, []
+    for operation in operations:
+        bank, outcome = bank.apply(operation, 7)
+        outcomes.append(outcome)
+    assert start.apply_all(operations, 7) == (bank, tuple(outcomes))
+
+
+@given(st.lists(OPERATIONS, max_size=12), st.lists(OPERATIONS, max_size=12))
+def test_counting_what_changed_gives_the_tokens_of_the_whole(before, operations):
+    start = played(before)[-1][0] if before else MemoryBank()
+    bank, outcomes = start.apply_all(operations, 7)
+    assert start.tokens_after(outcomes, start.tokens(len), len) == bank.tokens(len)
+
+
+def test_only_what_changed_is_counted():
+    bank, _ = MemoryBank().apply_all([Insert("an old text"), Insert("another")], 0)
+    counted: list[str] = []
+    _, outcomes = bank.apply_all([Update("m2", "new"), Insert("newer"), Delete("m9")], 1)
+    bank.tokens_after(outcomes, 18, lambda text: counted.append(text) or len(text))
+    assert counted == ["new", "newer", "another"]

@@ -108,7 +108,7 @@ def paired_difference(
         mean=_mean_over_sources([one, other]) if one else None,
         low=low,
         high=high,
-        error=float(drawn.std(ddof=1)) if one else None,
+        error=float(np.nanstd(drawn, ddof=1)) if one else None,
         n_sources=len(one),
         n_streams=streams,
         n_questions=questions,
@@ -136,7 +136,7 @@ def bootstrap_means(sides: Sequence[Values], *, resamples: int, seed: int, same_
     """(resamples,) means over sources, each of one resample: of one side, or of the first less the second.
 
     Both sides hold the same sources, streams and questions. With `same_seeds` they share the draw of training seeds.
-    A question none of whose drawn rebuilds is scored is left out of its resample.
+    A question none of whose drawn rebuilds is scored is left out of its resample; a resample without any is NaN.
     """
     rng = np.random.default_rng(seed)
     seeds: list[np.ndarray] = []
@@ -152,7 +152,7 @@ def bootstrap_means(sides: Sequence[Values], *, resamples: int, seed: int, same_
         scored = ~np.isnan(means)
         total += np.where(scored, means, 0.0)
         found += scored
-    return total / np.maximum(found, 1)
+    return np.divide(total, found, out=np.full(resamples, np.nan), where=found > 0)
 
 
 def _source_means(
@@ -281,5 +281,5 @@ def _mean_over_sources(sides: Sequence[Values]) -> float:
 
 
 def _percentiles(means: np.ndarray, level: float) -> tuple[float, float]:
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.nanquantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from finemem_pipeline import wiring
+from finemem_pipeline.benchmarks import FINDERS
 from finemem_pipeline.benchmarks.streams import limited, read_set
+from finemem_pipeline.benchmarks.tokens import approximate_tokens
 from finemem_pipeline.config import (
     BenchmarksConfig,
     DataConfig,
@@ -32,7 +34,7 @@ from finemem_pipeline.reporting.sample import sample_stream
 from finemem_pipeline.rollouts import RolloutGroup
 from finemem_pipeline.training.runs import Run
 from finemem_pipeline.validation.describe import describe_inputs
-from finemem_pipeline.validation.expectations import estimated_tokens, read_suites, validate_sets
+from finemem_pipeline.validation.expectations import read_suites, validate_sets
 
 HELD_OUT_DOCS = Path("data/08_reporting/held_out_docs")
 REPORT = Path("data/08_reporting/report.html")
@@ -70,7 +72,8 @@ def held_out_streams(
         return streams, {}
     trained = {"train": train} if train else {}
     validate_sets(trained | own, read_suites(EXPECTATIONS), HELD_OUT_DOCS)
-    files = [file for each in chosen.values() if each is not None for file in wiring.benchmark_files(each)]
+    read = [each for each in chosen.values() if each is not None]
+    files = dict.fromkeys(file for each in read for file in FINDERS[each.source](each.path, each.split))
     return streams, describe_inputs("+".join(own), files, own)
 
 
@@ -91,7 +94,7 @@ def estimate_cost(
         reader=rates["reader"],
         memory_tokens=_recipe(training_summary, training, recipes).memory_tokens,
         k=reader.k,
-        count_tokens=estimated_tokens,
+        count_tokens=approximate_tokens,
     )
 
 
