@@ -22,11 +22,12 @@ from finemem_pipeline.reporting.statistics import evaluation_grids
 from finemem_pipeline.reporting.table import Evaluation
 
 OURS, THEIRS = "ours", "published"
-FIXED, AS_PUBLISHED = "score", "published"
-"""Keys of a cell: by our scorers, and by those of the published tables."""
+FIXED, AS_PUBLISHED = "fixed", "published"
+"""Whose rules gave the scores: ours, or those behind the published tables (metrics.METRICS, metrics.PUBLISHED)."""
+_KEYS = {FIXED: ("score", "question_mean"), AS_PUBLISHED: ("published", "published_question_mean")}
+"""Of a cell of an evaluation."""
 AVERAGED = ("memalpha", "memoryagentbench")
 """The published tables that a table of averages speaks of."""
-_MEANS = {FIXED: "question_mean", AS_PUBLISHED: "published_question_mean"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Line:
 
     method: str
     origin: str  # OURS or THEIRS
-    scorer: str  # whose rules gave the scores: FIXED or AS_PUBLISHED
+    scorer: str  # FIXED or AS_PUBLISHED
     cells: tuple[RecordCell, ...]  # one per column
     printed: RecordCell = RecordCell()  # the average that was printed
     low: float | None = None  # of the mean, by bootstrap
@@ -215,7 +216,7 @@ def _lines(
             continue
         mean = row["benchmarks"][benchmark]
         found = {source: row["sources"].get(name) for source, name in names.items()}
-        faces = {face: tuple(_ours([found.get(s) for s in column], face) for column in columns) for face in _MEANS}
+        faces = {face: tuple(_ours([found.get(s) for s in column], face) for column in columns) for face in _KEYS}
         for face, cells in faces.items():
             if face == FIXED or _apart(faces[FIXED], cells):
                 yield Line(
@@ -232,8 +233,9 @@ def _lines(
 
 def _ours(cells: Sequence[Mapping[str, Any] | None], face: str) -> RecordCell:
     """The mean over the sources of a column; nothing where one of them was not played."""
+    score, question_mean = _KEYS[face]
     there = [
-        RecordCell(cell[face], cell["memory_tokens"], cell["questions"], cell["unscored"], cell[_MEANS[face]])
+        RecordCell(cell[score], cell["memory_tokens"], cell["questions"], cell["unscored"], cell[question_mean])
         for cell in cells
         if cell is not None
     ]
