@@ -88,6 +88,12 @@ def test_a_benchmark_without_published_numbers_has_a_table_of_its_own_sources():
     assert found[0].columns == ("diary",)
 
 
+def test_a_source_that_the_published_table_has_no_column_for_is_not_lost():
+    evaluation = table(result("trained", "squad", [1.0]), result("trained", "lme_train", [0.5]))
+    [first, *_] = record_tables(evaluation, {"memalpha": "memalpha"})
+    assert (first.name, first.columns, first.lines[0].mean.score) == ("memalpha-others", ("lme_train",), 0.5)
+
+
 def test_the_pipelines_own_test_set_is_never_set_beside_published_numbers():
     evaluation = table(*(result("trained", source, [1.0], benchmark="test") for source in MEMALPHA))
     assert [each.name for each in record_tables(evaluation, {}) if each.evaluated] == ["test"]

@@ -91,8 +91,7 @@ def record_tables(evaluation: Evaluation, loaders: Mapping[str, str]) -> list[Re
     test set has none.
     """
     layouts = [table for table in published() if table["columns"]]
-    laid_out = {table["loader"] for table in layouts}
-    own = [_own(evaluation, name) for name in evaluation["benchmarks"] if loaders.get(name) not in laid_out]
+    own = [table for name in evaluation["benchmarks"] for table in _own(evaluation, name, loaders.get(name), layouts)]
     theirs = [_beside(evaluation, table, loaders) for table in layouts]
     averages = [_averages(table, theirs) for table in published() if not table["columns"]]
     return sorted([*own, *theirs, *averages], key=lambda table: not table.evaluated)
@@ -156,11 +155,22 @@ def write_record(
     return replace_text(path, page), replace_text(path.with_suffix(".csv"), record_csv(tables))
 
 
-def _own(evaluation: Evaluation, benchmark: str) -> RecordTable:
-    """A benchmark in a layout of its own."""
-    sources = [column["source"] for column in evaluation["columns"] if column["benchmark"] == benchmark]
-    lines = _lines(evaluation, benchmark, [[source] for source in sources])
-    return RecordTable(benchmark, benchmark, tuple(sources), tuple(lines))
+def _own(
+    evaluation: Evaluation, benchmark: str, loader: str | None, layouts: Sequence[Mapping[str, Any]]
+) -> Iterator[RecordTable]:
+    """The sources of a benchmark that no published table has a column for, in a layout of their own."""
+    theirs = [column for table in layouts if table["loader"] == loader for column in table["columns"].values()]
+    sources = [
+        column["source"]
+        for column in evaluation["columns"]
+        if column["benchmark"] == benchmark and [column["source"]] not in theirs
+    ]
+    if sources:
+        lines = tuple(_lines(evaluation, benchmark, [[source] for source in sources]))
+        name, title = benchmark, benchmark
+        if theirs:
+            name, title = f"{benchmark}-others", f"{benchmark}, sources without a published column"
+        yield RecordTable(name, title, tuple(sources), lines)
 
 
 def _beside(evaluation: Evaluation, table: Mapping[str, Any], loaders: Mapping[str, str]) -> RecordTable:
