@@ -98,7 +98,7 @@ def test_every_source_is_in_the_table_and_so_are_its_differences(benchmark: str)
 def test_the_averages_go_from_questions_to_streams_to_sources_to_their_mean(benchmark: str, face: str):
     table, found = TABLE[benchmark], results(benchmark, face)
     cells = by_source(found)
-    assert {source: cell.score for source, cell in cells.items()} == pytest.approx(
+    assert {source: cell.score for (_, source), cell in cells.items()} == pytest.approx(
         {source: number(expected[face]) for source, expected in table["sources"].items()}
     )
     whole = mean_over_sources(found)
