@@ -27,6 +27,7 @@ def estimated(passes, streams=None, manager=MANAGER, reader=READER):
         reader=reader,
         memory_tokens=30,
         k=2,
+        window=20,
         count_tokens=lambda text: len(text.split()),
     )
 
@@ -46,6 +47,13 @@ def test_scripted_managers_call_no_model_and_bring_back_what_they_keep():
     assert [found[name]["write"]["calls"] for name in found] == [0, 0, 0]
     assert found["raw_chunks"]["read"]["tokens_in"] == 2 * (5 + 3 + 2 * 50)
     assert found["no_memory"]["read"]["tokens_in"] == 2 * (5 + 3)
+
+
+def test_a_long_context_is_read_whole_as_far_as_its_window_and_lists_ask_a_model_more_than_once():
+    found = {each["manager"]: each for each in estimated({"long_context": 1, "fact_list_style": 1})["managers"]}
+    assert found["long_context"]["write"]["calls"] == 0
+    assert found["long_context"]["read"]["tokens_in"] == 2 * (5 + 3 + 20)
+    assert found["fact_list_style"]["write"]["calls"] == 27
 
 
 def test_money_is_not_told_where_something_has_no_price():

@@ -23,13 +23,17 @@ class Habit:
     """What a manager does, as far as it costs something."""
 
     calls: float = 1.0  # of a language model, for each chunk
-    item: int | None = ITEM  # tokens of what a question brings back; None: whole chunks
+    brings: str = "sentences"  # what a question brings back: k sentences, k chunks, nothing, or all
 
 
 HABITS: dict[str, Habit] = {
-    "no_memory": Habit(calls=0, item=0),
-    "raw_chunks": Habit(calls=0, item=None),
+    "no_memory": Habit(calls=0, brings="nothing"),
+    "raw_chunks": Habit(calls=0, brings="chunks"),
     "sentences": Habit(calls=0),
+    "latest_wins": Habit(calls=0),
+    "long_context": Habit(calls=0, brings="all"),
+    "fact_list_style": Habit(calls=9),  # at most: one for the facts of a chunk, one for each of eight
+    "linked_notes_style": Habit(calls=9),
 }
 """Managers that are not here call a model once for each chunk and keep sentences."""
 
@@ -74,11 +78,13 @@ def estimate(
     reader: Rates,
     memory_tokens: int,
     k: int,
+    window: int,
     count_tokens: CountTokens,
 ) -> dict[str, Any]:
     """The cost of playing the streams of every benchmark, `passes` times by each manager, as a JSON document.
 
-    `memory_tokens` is the most of a memory that a manager is shown, `k` what a question brings back. Keys: `streams`,
+    `memory_tokens` is the most of a memory that a manager is shown, `k` what a question brings back, `window` the tokens
+    that a manager of a long context keeps. Keys: `streams`,
     `steps`, `tokens`, `questions` of one pass; `managers`, one entry each; `total`: `manager_calls`, `reader_calls`,
     `tokens_in`, `tokens_out`, `hours`, and `money`, None where a price is not known.
     """
@@ -89,7 +95,7 @@ def estimate(
     for name, times in passes.items():
         habit = HABITS.get(name, Habit())
         written = _times(times, _writing(habit, lengths, manager, memory_tokens))
-        read = _times(times, _reading(habit, lengths, asked, reader, k))
+        read = _times(times, _reading(habit, lengths, asked, reader, k, window))
         money = (written.money(manager), read.money(reader))
         entries.append(
             {
@@ -130,13 +136,19 @@ def _writing(habit: Habit, lengths: Sequence[Sequence[int]], rates: Rates, memor
 
 
 def _reading(
-    habit: Habit, lengths: Sequence[Sequence[int]], asked: Sequence[Sequence[int]], rates: Rates, k: int
+    habit: Habit, lengths: Sequence[Sequence[int]], asked: Sequence[Sequence[int]], rates: Rates, k: int, window: int
 ) -> Work:
     calls, read = 0, 0.0
     for chunks, questions in zip(lengths, asked, strict=True):
-        item = sum(chunks) / max(1, len(chunks)) if habit.item is None else habit.item
+        text = sum(chunks)
+        shown = {
+            "nothing": 0.0,
+            "sentences": k * ITEM,
+            "chunks": k * text / max(1, len(chunks)),
+            "all": min(window, text),
+        }[habit.brings]
         calls += len(questions)
-        read += sum(rates.instructions + tokens + k * item for tokens in questions)
+        read += sum(rates.instructions + tokens + shown for tokens in questions)
     return Work(calls, read, calls * rates.reply)
 
 

@@ -94,6 +94,7 @@ def estimate_cost(
         reader=rates["reader"],
         memory_tokens=_recipe(training_summary, training, recipes).memory_tokens,
         k=reader.k,
+        window=evaluation.window,
         count_tokens=approximate_tokens,
     )
 
