@@ -122,7 +122,7 @@ def test_every_manager_can_be_compared_and_what_was_played_is_kept(ran):
     assert kept == set(MANAGERS) - set(DEFAULT_MANAGERS)
 
 
-def test_what_a_model_played_is_read_back(ran):
+def test_what_was_played_is_read_back(ran):
     compared, again = ran.outcomes["compared"].files, ran.outcomes["compared_again"].files
     played = {path: changed for path, changed in compared.items() if path.startswith("data/07_model_output/played/")}
     assert {
