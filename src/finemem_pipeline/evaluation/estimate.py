@@ -83,10 +83,10 @@ def estimate(
 ) -> dict[str, Any]:
     """The cost of playing the streams of every benchmark, `passes` times by each manager, as a JSON document.
 
-    `memory_tokens` is the most of a memory that a manager is shown, `k` what a question brings back, `window` the tokens
-    that a manager of a long context keeps. Keys: `streams`,
-    `steps`, `tokens`, `questions` of one pass; `managers`, one entry each; `total`: `manager_calls`, `reader_calls`,
-    `tokens_in`, `tokens_out`, `hours`, and `money`, None where a price is not known.
+    `memory_tokens` is the most of a memory that a manager is shown, `k` what a question brings back, `window` the
+    tokens that a manager of a long context keeps. Keys: `streams`, `steps`, `tokens`, `questions` of one pass;
+    `managers`, one entry each; `total`: `manager_calls`, `reader_calls`, `tokens_in`, `tokens_out`, `hours`, and
+    `money`, None where a price is not known.
     """
     episodes = [episode for each in streams.values() for episode in each]
     lengths = [[count_tokens(chunk.text) for chunk in episode.chunks] for episode in episodes]
