@@ -305,6 +305,9 @@ class TrainingConfig(Section):
     kl: Annotated[float, Field(ge=0)] = 0.0
     """Coefficient of the KL term against the warm-started policy."""
     checkpoint_every: Count = 5
+    """Updates between two checkpoints, of the warm start too."""
+    keep_checkpoints: Count = 2
+    """So many of the newest stay."""
     resume: Literal["auto", "never"] = "auto"
     """auto continues from the newest complete checkpoint of the same configuration, or reuses its finished result."""
     folder: Path = Path("data/06_models")

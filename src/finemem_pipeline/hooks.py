@@ -23,15 +23,12 @@ import getpass
 import json
 import logging
 import os
-import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 import yaml
@@ -114,7 +111,7 @@ class MlflowHook:
         self._tracker.params(flatten(params))
         self._tracker.text("parameters.yml", yaml.safe_dump(params, sort_keys=False, allow_unicode=True))
         self._tracker.flush()
-        self._undo = [progress.subscribe(self._on_progress), _sigterm_raises(), self._at_exit()]
+        self._undo = [progress.subscribe(self._on_progress), self._at_exit()]
 
     @hook_impl
     def after_dataset_loaded(self, dataset_name: str, data: Any) -> None:
@@ -408,23 +405,3 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container without a name for its user
         return "unknown"
-
-
-def _sigterm_raises() -> Callable[[], object]:
-    """From now on SIGTERM ends the process as an exception would, in order; unless somebody handles it already."""
-    untouched = threading.current_thread() is threading.main_thread() and (
-        signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    )
-    if not untouched:
-        return lambda: None
-    signal.signal(signal.SIGTERM, _terminate)
-
-    def restore() -> None:
-        if signal.getsignal(signal.SIGTERM) is _terminate:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-    return restore
-
-
-def _terminate(number: int, _: FrameType | None) -> NoReturn:
-    raise SystemExit(128 + number)

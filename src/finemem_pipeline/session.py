@@ -1,7 +1,8 @@
 """Kedro's session, and what frames a run.
 
-Errors meant for the user come without a traceback, relative paths in parameters are relative to the project, whatever
-folder the command was typed in; what is missing is told before the first node, and the result after the last.
+Errors meant for the user come without a traceback, SIGTERM ends a run with RESUME_EXIT_CODE, relative paths in
+parameters are relative to the project, whatever folder the command was typed in; what is missing is told before the
+first node, and the result after the last.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from kedro.io import CatalogProtocol
 from kedro.io.core import is_parameter
 from kedro.pipeline import Pipeline
 
+from finemem_pipeline import stopping
 from finemem_pipeline.config import parse_parameters
 from finemem_pipeline.errors import FinememError, unknown
 
@@ -27,7 +29,7 @@ class FinememSession(KedroSession):
     """Changes one method: `run`."""
 
     def run(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        with contextlib.chdir(self._project_path):
+        with contextlib.chdir(self._project_path), stopping.orderly():
             try:
                 for name in kwargs.get("pipeline_names") or ():
                     if name not in pipelines:
@@ -39,6 +41,9 @@ class FinememSession(KedroSession):
                 if click.get_current_context(silent=True) is None:
                     raise
                 raise click.ClickException(str(error)) from error
+            except stopping.Stopped:
+                click.echo("Stopped by SIGTERM. The same command goes on from what is finished.", err=True)
+                raise
             except Exception as error:
                 fault = _storage_fault(error)
                 if fault is None or click.get_current_context(silent=True) is None:

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import errno
 import json
+import shutil
 
 import pytest
 
-from finemem_pipeline.training.runs import COMPLETE, Run, digest, step_of, write_json
+from finemem_pipeline.errors import FinememError
+from finemem_pipeline.training.runs import DiskFull, Run, digest, step_of, write_json
 
 
 @pytest.fixture
@@ -12,13 +15,10 @@ def run(tmp_path) -> Run:
     return Run.open(tmp_path, "fine_mem", {"seed": 0})
 
 
-def checkpoint(run: Run, step: int, complete: bool = True):
-    folder = run.checkpoints_folder / f"checkpoint-{step}"
-    folder.mkdir(parents=True)
-    (folder / "weights").write_text("half")
-    if complete:
-        (folder / COMPLETE).touch()
-    return folder
+def checkpoint(run: Run, step: int):
+    with run.writing_checkpoint(step) as folder:
+        (folder / "weights").write_text("whole")
+    return run.checkpoints_folder / f"checkpoint-{step}"
 
 
 def test_a_folder_belongs_to_one_configuration(tmp_path):
@@ -60,13 +60,92 @@ def test_what_is_kept_replaces_what_was_kept_before(run):
     assert [path.name for path in run.result("warm").iterdir()] == ["new"]
 
 
-def test_the_newest_checkpoint_is_the_complete_one_with_the_highest_step(run):
+def test_the_newest_checkpoint_is_the_one_with_the_highest_step(run):
     assert run.newest_checkpoint() is None
     checkpoint(run, 9)
     expected = checkpoint(run, 10)
-    checkpoint(run, 11, complete=False)
     assert run.newest_checkpoint() == expected
     assert step_of(expected) == 10
+
+
+def test_a_checkpoint_that_is_being_written_is_none_until_it_is_whole(run):
+    with run.writing_checkpoint(3) as folder:
+        (folder / "weights").write_text("half")
+        assert run.checkpoints() == []
+    assert [path.name for path in run.checkpoints()] == ["checkpoint-3"]
+    assert [path.name for path in run.checkpoints_folder.iterdir()] == ["checkpoint-3"]
+
+
+def test_a_write_that_fails_leaves_the_checkpoints_as_they_were(run):
+    checkpoint(run, 3)
+    with pytest.raises(KeyboardInterrupt), run.writing_checkpoint(4) as folder:
+        (folder / "weights").write_text("half")
+        raise KeyboardInterrupt
+    assert [path.name for path in run.checkpoints_folder.iterdir()] == ["checkpoint-3"]
+
+
+def test_old_checkpoints_go_but_for_the_newest_and_the_spared(run):
+    for step in (2, 4, 6, 8, 10):
+        checkpoint(run, step)
+    run.prune_checkpoints(2, spared={4})
+    assert [step_of(path) for path in run.checkpoints()] == [4, 8, 10]
+    run.prune_checkpoints(1)
+    run.prune_checkpoints(1)
+    assert [step_of(path) for path in run.checkpoints()] == [10]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        Exception("SafetensorError: No space left on device (os error 28)"),
+    ],
+)
+def test_a_full_disk_is_told_with_what_the_run_can_go_on_from(run, error):
+    def write(step):
+        with run.writing_checkpoint(step):
+            raise error
+
+    with pytest.raises(DiskFull, match=r"checkpoint-1: the disk is full.* The run begins anew once there is room"):
+        write(1)
+    checkpoint(run, 1)
+    with pytest.raises(DiskFull, match=r"update 2 was not written\. The run goes on from checkpoint-1 once there is"):
+        write(2)
+    assert [path.name for path in run.checkpoints_folder.iterdir()] == ["checkpoint-1"]
+
+
+def test_a_disk_that_is_full_is_noticed_when_a_library_does_not_say_so(run, monkeypatch):
+    def write():
+        with run.writing_checkpoint(1):
+            raise RuntimeError("PytorchStreamWriter failed writing file data/2: file write failed")
+
+    with pytest.raises(RuntimeError):
+        write()
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**9, 10**9, 0))
+    with pytest.raises(DiskFull):
+        write()
+
+
+def test_what_kills_have_left_is_swept_away_when_the_run_is_taken_up(run):
+    checkpoint(run, 1)
+    for left in ("checkpoints/.writing/checkpoint-2", ".policy-00002.part", "checkpoints/.checkpoint-0.77.removed"):
+        (run.folder / left).mkdir(parents=True)
+        (run.folder / left / "weights").write_text("half")
+    (run.folder / "rollouts").mkdir()
+    (run.folder / "rollouts" / ".step-00002.jsonl.part").touch()
+    with run.alone():
+        assert sorted(str(path.relative_to(run.folder)) for path in run.folder.rglob("*") if path.is_file()) == [
+            "checkpoints/checkpoint-1/weights",
+            "config.json",
+        ]
+
+
+def test_a_second_process_is_kept_out_and_sweeps_nothing(run):
+    with run.alone():
+        run.writing_folder.mkdir(parents=True)
+        with pytest.raises(FinememError, match="another process is training this very configuration"), run.alone():
+            pass
+        assert run.writing_folder.is_dir()
 
 
 def test_forgetting_drops_what_came_after_a_step(run):

@@ -26,6 +26,8 @@ SETTINGS = WarmStart(
     bf16=False,
     gradient_checkpointing=False,
     seed=0,
+    checkpoint_every=2,
+    keep_checkpoints=2,
 )
 LORA = {"r": 4, "alpha": 8, "dropout": 0.0, "layers": None}
 PROMPTER = Prompter(BM25(), lambda text: len(text.split()), 100)

@@ -3,19 +3,22 @@
 <folder>/<kind>-<key>/config.json          what the key was made of
                       metrics.jsonl        one row per update
                       rollouts/step-00001.jsonl
-                      checkpoints/checkpoint-5/complete
+                      checkpoints/checkpoint-5/      renamed into place when whole
+                      checkpoints/.writing/          a checkpoint that is being written
                       policy-00008/        the weights after 8 updates, renamed into place when whole
+                      not_finite/step-00007/  an update that was not made: its loss was no number
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +28,9 @@ from finemem_pipeline.errors import FinememError
 
 log = logging.getLogger(__name__)
 
-COMPLETE = "complete"  # written last into a checkpoint: without it the checkpoint is half-written and ignored
+
+class DiskFull(FinememError):
+    """There is no room for a checkpoint."""
 
 
 def digest(*parts: Any) -> str:
@@ -69,7 +74,14 @@ class Run:
                     f"{self.folder}: another process is training this very configuration. Wait for it, or change "
                     "training.seed or training.folder."
                 ) from error
+            self._sweep()
             yield
+
+    def _sweep(self) -> None:
+        """Deletes what a kill left half-written or half-deleted."""
+        for pattern in (".*.part", ".*.removed", self.writing_folder.name):
+            for left in list(self.folder.rglob(pattern)):
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
 
     @property
     def metrics_file(self) -> Path:
@@ -83,25 +95,70 @@ class Run:
     def checkpoints_folder(self) -> Path:
         return self.folder / "checkpoints"
 
+    @property
+    def writing_folder(self) -> Path:
+        """Where a trainer writes its checkpoint."""
+        return self.checkpoints_folder / ".writing"
+
     def result(self, name: str) -> Path:
         """Where the finished result of that name stands, or will stand."""
         return self.folder / name
 
     def keep(self, name: str, save: Callable[[Path], None]) -> Path:
         """Lets `save` fill a folder beside, then renames it into place."""
-        part = self.folder / f".{name}.part"
+        place = self.result(name)
+        part = place.with_name(f".{place.name}.part")
         remove(part)
         part.mkdir(parents=True)
-        save(part)
-        place = self.result(name)
-        remove(place)
-        os.replace(part, place)
+        try:
+            save(part)
+            remove(place)
+            os.replace(part, place)
+        finally:
+            remove(part)
         return place
 
+    @contextmanager
+    def writing_checkpoint(self, step: int) -> Iterator[Path]:
+        """Lets the caller fill a folder beside, then brings it to the disk and renames it into place.
+
+        So a checkpoint that stands in its place is whole, whatever ends the process or the machine, and whenever.
+        Raises DiskFull.
+        """
+        place = self.checkpoints_folder / checkpoint_name(step)
+        remove(self.writing_folder)
+        part = self.writing_folder / place.name
+        try:
+            part.mkdir(parents=True)
+            yield part
+            _persist(part)
+            os.replace(part, place)
+            _sync(self.checkpoints_folder)
+        except Exception as error:
+            if not _is_full(error, self.folder):
+                raise
+            newest = self.newest_checkpoint()
+            told = f"The run goes on from {newest.name}" if newest else "The run begins anew"
+            raise DiskFull(
+                f"{place}: the disk is full, and the checkpoint of update {step} was not written. {told} once there is "
+                "room: delete something, or lower training.keep_checkpoints, and give the same command again."
+            ) from error
+        finally:
+            remove(self.writing_folder)
+
+    def checkpoints(self) -> list[Path]:
+        """Those that are whole, oldest first."""
+        return sorted(self.checkpoints_folder.glob("checkpoint-*"), key=step_of)
+
     def newest_checkpoint(self) -> Path | None:
-        """The complete checkpoint with the highest step, if there is one."""
-        complete = [path.parent for path in self.checkpoints_folder.glob(f"checkpoint-*/{COMPLETE}")]
-        return max(complete, key=step_of, default=None)
+        """The checkpoint with the highest step, if there is one."""
+        return max(self.checkpoints(), key=step_of, default=None)
+
+    def prune_checkpoints(self, most: int, spared: Collection[int] = ()) -> None:
+        """Drops all but the newest `most` and those of the steps `spared`."""
+        for path in self.checkpoints()[:-most]:
+            if step_of(path) not in spared:
+                remove(path)
 
     def forget_after(self, step: int) -> None:
         """Drops metrics and rollouts of later steps: the run is about to play them again."""
@@ -112,7 +169,7 @@ class Run:
         for path in self.rollouts_folder.glob("step-*.jsonl"):
             if int(path.stem.removeprefix("step-")) > step:
                 path.unlink()
-        for path in self.checkpoints_folder.glob("checkpoint-*"):
+        for path in self.checkpoints():
             if step_of(path) > step:
                 remove(path)
 
@@ -143,6 +200,38 @@ def remove(folder: Path) -> None:
         shutil.rmtree(doomed)
 
 
+def checkpoint_name(step: int) -> str:
+    """The folder of a checkpoint, as transformers calls it."""
+    return f"checkpoint-{step}"
+
+
 def step_of(checkpoint: Path) -> int:
     """The step in the name of a checkpoint folder."""
     return int(checkpoint.name.rpartition("-")[2])
+
+
+def _persist(folder: Path) -> None:
+    """Returns once the folder and all it holds are on the disk: a rename may get there before what it names."""
+    for path in [*folder.rglob("*"), folder]:
+        _sync(path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _is_full(error: BaseException, folder: Path) -> bool:
+    """Whether a write failed for want of room. Libraries that write by themselves do not always say so."""
+    at: BaseException | None = error
+    while at is not None:
+        if getattr(at, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(at):
+            return True
+        at = at.__cause__ or at.__context__
+    return shutil.disk_usage(folder).free < _NO_ROOM
+
+
+_NO_ROOM = 2**20  # bytes

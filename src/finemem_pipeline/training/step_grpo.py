@@ -6,7 +6,7 @@ How it departs from trl.GRPOTrainer, each time in one method:
 - `_compute_loss` leaves out rows that cannot move the policy (fillers, and advantage 0 without a KL term) and cuts
   the padding that the remaining rows share. The loss denominator stays that of the full batch, so the gradient is
   the same.
-Loss, clipping, optimiser, PEFT, checkpoints and logging are TRL's.
+Loss, clipping, optimiser, PEFT and logging are TRL's; `checkpoints` says what becomes of checkpoints.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import torch
 from trl import GRPOTrainer
 
 from datasets import Dataset
+from finemem_pipeline.training.checkpoints import Checkpointed
 from finemem_pipeline.training.samples import StepSample
 
 PlayStep = Callable[[int, Sequence[int]], list[StepSample]]
@@ -53,7 +54,7 @@ def schedule_dataset(order: Sequence[int], layout: Layout) -> Dataset:
     return Dataset.from_dict({"prompt": [json.dumps(key) for key in layout.keys(order)]})
 
 
-class StepGRPOTrainer(GRPOTrainer):
+class StepGRPOTrainer(Checkpointed, GRPOTrainer):
     """GRPO over steps. `play_step` plays the streams of an update and returns its rows with their advantages."""
 
     def __init__(self, *args: Any, play_step: PlayStep, layout: Layout, **kwargs: Any) -> None:

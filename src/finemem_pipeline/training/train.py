@@ -37,9 +37,13 @@ from finemem_pipeline.reasoning.reader import Reader
 from finemem_pipeline.records import encode_rollout
 from finemem_pipeline.rewards import Variant, score_group
 from finemem_pipeline.rollouts import RolloutGroup
+from finemem_pipeline.training import not_finite
+from finemem_pipeline.training.checkpoints import Keeping
 from finemem_pipeline.training.hardware import device, give_back_memory
+from finemem_pipeline.training.ledger import Ledger
 from finemem_pipeline.training.measures import step_measures
-from finemem_pipeline.training.runs import COMPLETE, Run, step_of, write_json
+from finemem_pipeline.training.not_finite import Failed
+from finemem_pipeline.training.runs import Run, step_of
 from finemem_pipeline.training.samples import StepSample, step_samples
 from finemem_pipeline.training.schedule import episode_order, longest, question_subset
 from finemem_pipeline.training.step_grpo import Layout, StepGRPOTrainer, schedule_dataset
@@ -71,6 +75,9 @@ def result_name(steps: int) -> str:
 BASELINE = "baseline.json"
 """Beside a checkpoint: what advantages that remember have seen so far."""
 
+LEDGER = "paid.jsonl"
+"""In the folder of a run: see `ledger`."""
+
 OnPhase = Callable[[int, str], None]
 """(update, what is happening): for progress bars."""
 
@@ -97,6 +104,7 @@ class Settings:
     gradient_checkpointing: bool
     bf16: bool
     checkpoint_every: int
+    keep_checkpoints: int
 
 
 class Practice:
@@ -188,7 +196,7 @@ _TRAINER_METRICS = {
 
 
 class _Diary(TrainerCallback):
-    """Writes one row of metrics per update, and marks checkpoints that are whole."""
+    """Writes one row of metrics per update."""
 
     def __init__(self, run: Run, practice: Practice) -> None:
         self.run = run
@@ -220,11 +228,6 @@ class _Diary(TrainerCallback):
         control.should_save |= state.global_step >= args.max_steps  # so that a longer run can go on from here
         give_back_memory()
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        checkpoint = self.run.checkpoints_folder / f"checkpoint-{state.global_step}"
-        write_json(checkpoint / BASELINE, asdict(self.practice.baseline))
-        (checkpoint / COMPLETE).touch()
-
 
 def train(
     model: PreTrainedModel | PeftModel,
@@ -247,20 +250,59 @@ def train(
             "training.group_size: found 1 with streams of a single chunk, where TRL finds nothing to put side by side. "
             "Take at least 2 siblings."
         )
-    micro_batch = max(n for n in range(1, settings.micro_batch + 1) if layout.rows % n == 0)
     checkpoint = run.newest_checkpoint()
     if checkpoint is not None and step_of(checkpoint) > settings.steps:
         raise FinememError(
             f"{run.folder} has already been trained to step {step_of(checkpoint)}, training.steps is {settings.steps}. "
             "Ask for at least as many steps, or start anew with training.resume=never."
         )
-    run.forget_after(step_of(checkpoint) if checkpoint is not None else 0)
+    done = step_of(checkpoint) if checkpoint is not None else 0
+    run.forget_after(done)
     retell(run, settings.steps)
     if checkpoint is not None:
         practice.baseline = MovingBaseline(**json.loads((checkpoint / BASELINE).read_text(encoding="utf-8")))
+    ledger = Ledger(run.folder / LEDGER, done)
+    practice.reader = ledger.around(practice.reader)
     order = episode_order(len(practice.episodes), settings.steps * settings.episodes_per_step, settings.seed)
-    arguments = GRPOConfig(
-        output_dir=str(run.checkpoints_folder),
+    played: list[StepSample] = []
+
+    def play_synced(update: int, indices: Sequence[int]) -> list[StepSample]:
+        sync(trainer.accelerator.unwrap_model(trainer.model))
+        ledger.update = update
+        played[:] = practice.play_step(update, indices)
+        return played
+
+    def keep_batch(failed: Failed) -> FinememError:
+        return not_finite.keep(
+            run, failed, asdict(settings), played, tokenizer, lambda folder: save_weights(trainer.model, folder)
+        )
+
+    trainer = StepGRPOTrainer(
+        model=model,
+        args=arguments(settings, layout, run.writing_folder),
+        processing_class=tokenizer,
+        train_dataset=schedule_dataset(order, layout),
+        play_step=play_synced,
+        layout=layout,
+        callbacks=[_Diary(run, practice)],
+        keeping=Keeping(
+            run,
+            settings.keep_checkpoints,
+            beside={BASELINE: lambda: asdict(practice.baseline)},
+            not_finite=keep_batch,
+            kept=ledger.settle,
+        ),
+    )
+    trainer.remove_callback(PrinterCallback)  # the metric file and the progress bar tell the same
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint is not None else None)
+    return run.keep(result_name(settings.steps), lambda folder: save_weights(trainer.model, folder))
+
+
+def arguments(settings: Settings, layout: Layout, output: Path) -> GRPOConfig:
+    """TRL's constants."""
+    micro_batch = max(n for n in range(1, settings.micro_batch + 1) if layout.rows % n == 0)
+    return GRPOConfig(
+        output_dir=str(output),
         per_device_train_batch_size=micro_batch,
         gradient_accumulation_steps=layout.rows // micro_batch,
         steps_per_generation=layout.rows // micro_batch,
@@ -282,25 +324,8 @@ def train(
         shuffle_dataset=False,
         save_strategy="steps",
         save_steps=settings.checkpoint_every,
-        save_total_limit=2,
         logging_steps=1,
+        logging_nan_inf_filter=False,
         report_to=[],
         disable_tqdm=True,
     )
-
-    def play_synced(update: int, indices: Sequence[int]) -> list[StepSample]:
-        sync(trainer.accelerator.unwrap_model(trainer.model))
-        return practice.play_step(update, indices)
-
-    trainer = StepGRPOTrainer(
-        model=model,
-        args=arguments,
-        processing_class=tokenizer,
-        train_dataset=schedule_dataset(order, layout),
-        play_step=play_synced,
-        layout=layout,
-        callbacks=[_Diary(run, practice)],
-    )
-    trainer.remove_callback(PrinterCallback)  # the metric file and the progress bar tell the same
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint is not None else None)
-    return run.keep(result_name(settings.steps), lambda folder: save_weights(trainer.model, folder))

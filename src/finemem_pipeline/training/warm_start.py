@@ -1,20 +1,20 @@
 """Imitation of the scripted teacher: the warm start of reinforcement learning, and the baseline it must beat.
 
 One supervised run gives both. After `steps` updates it hands over the policy that knows the format (the warm start);
-it then goes on until the loss on held-out demonstrations stops improving: the teacher imitated to convergence.
+it then goes on until the loss on held-out demonstrations stops improving: the teacher imitated to convergence. A run
+that was interrupted goes on from its newest checkpoint, as reinforcement learning does.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from peft import PeftModel
 from transformers import (
-    EarlyStoppingCallback,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     TrainerCallback,
@@ -23,6 +23,7 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
@@ -32,9 +33,11 @@ from finemem_pipeline.manager import Observation
 from finemem_pipeline.manager.policy import Prompter
 from finemem_pipeline.manager.teacher import Teacher
 from finemem_pipeline.memory import MemoryBank, parse_operations
+from finemem_pipeline.training.checkpoints import Checkpointed, Keeping
 from finemem_pipeline.training.hardware import device, give_back_memory
+from finemem_pipeline.training.not_finite import NotFiniteError
 from finemem_pipeline.training.policy import TEMPLATE_ARGUMENTS
-from finemem_pipeline.training.runs import Run
+from finemem_pipeline.training.runs import Run, checkpoint_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,8 @@ class WarmStart:
     bf16: bool
     gradient_checkpointing: bool
     seed: int
+    checkpoint_every: int
+    keep_checkpoints: int
 
 
 def demonstrations(
@@ -80,11 +85,16 @@ def demonstrations(
     return shown
 
 
-class _Snapshot(TrainerCallback):
-    """Keeps the weights after a given number of updates."""
+class _Supervised(Checkpointed, SFTTrainer):
+    """TRL's trainer, with our checkpoints."""
 
-    def __init__(self, step: int, keep: Callable[[], None], on_step: Callable[[int, int], None]) -> None:
+
+class _Diary(TrainerCallback):
+    """Keeps the weights after a given number of updates, and ends the run once the held-out loss stands still."""
+
+    def __init__(self, step: int, patience: int, keep: Callable[[], None], on_step: Callable[[int, int], None]) -> None:
         self.step = step
+        self.patience = patience
         self.keep = keep
         self.on_step = on_step
 
@@ -93,6 +103,30 @@ class _Snapshot(TrainerCallback):
         self.on_step(state.global_step, args.max_steps)
         if state.global_step == self.step:
             self.keep()
+        control.should_save |= state.global_step >= args.max_steps
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        control.should_save = True  # the best weights are those of one of these checkpoints
+        control.should_training_stop |= has_converged(state.log_history, self.patience)
+
+
+History = Sequence[Mapping[str, Any]]
+"""TrainerState.log_history: rows of {"step", …}, and "eval_loss" in those of the checks on held-out demonstrations."""
+
+
+def _checks(history: History) -> list[tuple[int, float]]:
+    """(step, loss on held-out demonstrations) of every check so far."""
+    return [(row["step"], row["eval_loss"]) for row in history if "eval_loss" in row]
+
+
+def best_step(history: History) -> int:
+    """The step with the lowest loss, the first of equals; 0 before the first check."""
+    return min(_checks(history), key=lambda check: check[1], default=(0, 0.0))[0]
+
+
+def has_converged(history: History, patience: int) -> bool:
+    """Whether the last `patience` checks in a row brought no lower loss than one before."""
+    return sum(step > best_step(history) for step, _ in _checks(history)) >= patience
 
 
 log = logging.getLogger(__name__)
@@ -109,13 +143,16 @@ def imitate(
     run: Run,
     on_step: Callable[[int, int], None],
 ) -> tuple[Path, Path | None]:
-    """Folders of the warm-started weights and of the converged ones (None if imitation_steps does not exceed steps)."""
+    """Folders of the warm-started weights and of the converged ones (None if imitation_steps does not exceed steps).
+
+    From the newest checkpoint of the run if there is one.
+    """
     set_seed(settings.seed)
     last = max(settings.steps, settings.imitation_steps)
     micro_batch = max(n for n in range(1, settings.micro_batch + 1) if settings.batch % n == 0)
     converge = settings.imitation_steps > settings.steps
     arguments = SFTConfig(
-        output_dir=str(run.checkpoints_folder),
+        output_dir=str(run.writing_folder),
         per_device_train_batch_size=micro_batch,
         per_device_eval_batch_size=settings.micro_batch,
         gradient_accumulation_steps=settings.batch // micro_batch,
@@ -130,13 +167,10 @@ def imitate(
         seed=settings.seed,
         eval_strategy="steps" if converge else "no",
         eval_steps=settings.check_every,
-        save_strategy="steps" if converge else "no",
-        save_steps=settings.check_every,
-        save_total_limit=1,
-        save_only_model=True,
-        load_best_model_at_end=converge,
-        metric_for_best_model="eval_loss",
+        save_strategy="steps",
+        save_steps=settings.checkpoint_every,
         logging_steps=1,
+        logging_nan_inf_filter=False,
         report_to=[],
         disable_tqdm=True,
     )
@@ -144,29 +178,45 @@ def imitate(
     def keep_warm() -> None:
         run.keep(WARM, lambda folder: trainer.model.save_pretrained(folder))
 
-    trainer = SFTTrainer(
+    trainer = _Supervised(
         model=model,
         args=arguments,
         processing_class=tokenizer,
         train_dataset=Dataset.from_list(list(train)),
         eval_dataset=Dataset.from_list(list(held_out)) if converge else None,
-        callbacks=[_Snapshot(settings.steps, keep_warm, on_step)],
+        callbacks=[_Diary(settings.steps, settings.patience, keep_warm, on_step)],
+        keeping=Keeping(
+            run,
+            settings.keep_checkpoints,
+            beside={},
+            not_finite=lambda failed: NotFiniteError(
+                f"{run.folder}: {failed}. Lower warm_start_learning_rate of the recipe."
+            ),
+            spared=lambda state: {best_step(state.log_history)},
+        ),
     )
     trainer.remove_callback(PrinterCallback)  # the progress bar tells enough
-    if converge:
-        trainer.add_callback(EarlyStoppingCallback(settings.patience))
     if settings.steps == 0:
         keep_warm()  # as it came
-    if last:
-        trainer.train()
+    checkpoint = run.newest_checkpoint()
+    if checkpoint is not None:
+        trainer.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+    ended = trainer.state.global_step >= last or has_converged(trainer.state.log_history, settings.patience)
+    if not ended:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint is not None else None)
+    elif checkpoint is not None:  # what was interrupted is what follows
+        trainer._load_from_checkpoint(str(checkpoint))
+    done, best = trainer.state.global_step, best_step(trainer.state.log_history)
+    if best not in (0, done):
+        trainer._load_from_checkpoint(str(run.checkpoints_folder / checkpoint_name(best)))
     if not run.result(WARM).exists():  # it converged before the hand-over
         keep_warm()
-    if converge and trainer.state.global_step == last and trainer.state.best_global_step == last:
+    if not converge:
+        return run.result(WARM), None
+    if done == last == best:
         log.warning(
             "the imitation of the teacher was still improving after %d updates: for a fair comparison raise "
             "training.warm_start.imitation_steps",
             last,
         )
-    if not converge:
-        return run.result(WARM), None
     return run.result(WARM), run.keep(IMITATION, lambda folder: trainer.model.save_pretrained(folder))

@@ -33,7 +33,10 @@ from finemem_pipeline.training.warm_start import IMITATION, WARM, WarmStart, dem
 HELD_OUT_DEMONSTRATIONS = 24
 
 # What may change between a run and its continuation.
-NOT_PART_OF_A_RUN = {"steps", "checkpoint_every", "resume", "folder", "recipe", "reward", "warm_start"}
+NOT_PART_OF_A_RUN = {
+    *("steps", "checkpoint_every", "keep_checkpoints", "resume"),
+    *("folder", "recipe", "reward", "warm_start"),
+}
 SPEED_ONLY = {"micro_batch", "gradient_checkpointing"}
 ONLY_FOR_REINFORCEMENT = {"learning_rate", "warmup_steps", "max_grad_norm", "temperature"}
 
@@ -92,6 +95,8 @@ def warm_start(
                     bf16=trains_in_bf16(recipe.precision),
                     gradient_checkpointing=recipe.gradient_checkpointing,
                     seed=training.seed,
+                    checkpoint_every=training.checkpoint_every,
+                    keep_checkpoints=training.keep_checkpoints,
                 ),
                 run,
                 lambda step, _: bar.at(step),
@@ -184,6 +189,7 @@ def _train(
         gradient_checkpointing=recipe.gradient_checkpointing,
         bf16=trains_in_bf16(recipe.precision),
         checkpoint_every=training.checkpoint_every,
+        keep_checkpoints=training.keep_checkpoints,
     )
     tokenizer = load_tokenizer(recipe.model)
     model = load_trainable(recipe.model, start, lora(recipe))
