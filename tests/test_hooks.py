@@ -3,7 +3,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from pydantic import BaseModel
 from finemem_pipeline import progress
 from finemem_pipeline.errors import FinememError
 from finemem_pipeline.hooks import MlflowHook, command, flatten, plain, read_config, tracking_uri
+from finemem_pipeline.stopping import RESUME_EXIT_CODE
 
 PARAMS = {
     "training": {"reward": "fine_mem", "recipe": "smollm2_135m", "seed": 3, "steps": 2},
@@ -228,6 +228,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from finemem_pipeline import progress
 from finemem_pipeline.hooks import MlflowHook
+from finemem_pipeline.stopping import orderly
 hook = MlflowHook()
 hook.after_context_created(SimpleNamespace(
     config_loader={{"mlflow": {{"experiment": "terminated"}}}},
@@ -237,15 +238,16 @@ hook.after_context_created(SimpleNamespace(
 hook.before_pipeline_run({{"pipeline_names": ["train"]}})
 progress.report(1, {{"loss": 0.5}})
 progress.report(2, {{"loss": 0.25}})
-print("training", flush=True)
-time.sleep(60)
+with orderly():  # as the session does
+    print("training", flush=True)
+    time.sleep(60)
 """
     process = subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, env={**os.environ, "MLFLOW_TRACKING_URI": store.uri}
     )
     assert process.stdout.readline() == b"training\n"
     process.terminate()
-    assert process.wait(timeout=60) == 128 + signal.SIGTERM
+    assert process.wait(timeout=60) == RESUME_EXIT_CODE
     run = only_run(store, "terminated")
     assert run.info.status == "KILLED"
     assert run.data.metrics["train/loss"] == 0.25  # what was still in the queue went out too

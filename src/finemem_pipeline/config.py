@@ -145,7 +145,8 @@ class EndpointConfig(Section):
     timeout: Annotated[float, Field(gt=0)] = 60.0
     """Seconds for one request."""
     concurrency: Count = 16
-    attempts: Count = 5
+    attempts: Count = 10
+    """With waits of 1, 2, 4, … at most 60 seconds between them."""
     temperature: Annotated[float, Field(ge=0)] = 0.0
     max_tokens: Count = 256
     extra_body: dict[str, Any] = {}

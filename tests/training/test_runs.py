@@ -77,10 +77,14 @@ def test_a_checkpoint_that_is_being_written_is_none_until_it_is_whole(run):
 
 
 def test_a_write_that_fails_leaves_the_checkpoints_as_they_were(run):
+    def breaks():
+        with run.writing_checkpoint(4) as folder:
+            (folder / "weights").write_text("half")
+            raise KeyboardInterrupt
+
     checkpoint(run, 3)
-    with pytest.raises(KeyboardInterrupt), run.writing_checkpoint(4) as folder:
-        (folder / "weights").write_text("half")
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        breaks()
     assert [path.name for path in run.checkpoints_folder.iterdir()] == ["checkpoint-3"]
 
 

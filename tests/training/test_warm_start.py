@@ -1,17 +1,22 @@
 from __future__ import annotations
 
+import os
+import signal
 from dataclasses import replace
 
 import pytest
+from transformers import set_seed
 
 from finemem_pipeline.benchmarks.planted import PlantedSpec, generate
 from finemem_pipeline.manager.policy import Prompter
 from finemem_pipeline.manager.teacher import Teacher
 from finemem_pipeline.memory import parse_operations
 from finemem_pipeline.retrieval import BM25
+from finemem_pipeline.stopping import Stopped, orderly
+from finemem_pipeline.training.not_finite import NotFiniteError
 from finemem_pipeline.training.policy import finished_policy, load_tokenizer, load_trainable
 from finemem_pipeline.training.runs import Run
-from finemem_pipeline.training.warm_start import WarmStart, demonstrations, imitate
+from finemem_pipeline.training.warm_start import WarmStart, best_step, demonstrations, has_converged, imitate
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
 
@@ -122,3 +127,100 @@ def test_no_steps_at_all_hand_over_the_base_model_as_it_came(tiny_model, tmp_pat
         lambda step, most: None,
     )
     assert eval_loss(tiny_model, warm, None) == eval_loss(tiny_model, None, None)
+
+
+class Killed(BaseException):
+    """What no code catches."""
+
+
+def tensors(folder) -> dict[str, bytes]:
+    from safetensors.torch import load_file
+
+    [file] = folder.glob("*.safetensors")
+    return {name: value.numpy().tobytes() for name, value in load_file(file).items()}
+
+
+def imitated(model, folder, kill_at: int | None = None, terminate_at: int | None = None, **changes):
+    """(warm, imitation, the updates that were made); killed or terminated at the end of an update if one is given."""
+    made = []
+
+    def on_step(step: int, most: int) -> None:
+        made.append(step)
+        if step == kill_at:
+            raise Killed
+        if step == terminate_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    settings = replace(SETTINGS, imitation_steps=8, check_every=3, **changes)
+    lora = {**LORA, "dropout": 0.1}
+    arguments = shown("train", 8), shown("dev", 4), settings, Run.open(folder, "warm_start", {}), on_step
+    set_seed(0)  # as the job does: a fresh adapter is drawn at random
+    warm, imitation = imitate(load_trainable(str(model), None, lora), load_tokenizer(str(model)), *arguments)
+    return tensors(warm), tensors(imitation), made
+
+
+def test_a_warm_start_that_was_killed_goes_on_as_if_it_had_not_been(tiny_model, tmp_path):
+    warm, imitation, made = imitated(tiny_model, tmp_path / "alone", steps=4)
+    assert made == list(range(1, 9))  # four passes over the demonstrations, each in an order of its own
+    for kill_at in (1, 4, 6):  # the last is an update with neither a check nor a checkpoint
+        with pytest.raises(Killed):
+            imitated(tiny_model, tmp_path / "killed", steps=4, kill_at=kill_at)
+    found = imitated(tiny_model, tmp_path / "killed", steps=4)
+    assert found == (warm, imitation, [5, 6, 7, 8])
+
+
+def test_a_warm_start_that_was_killed_after_its_last_update_makes_none(tiny_model, tmp_path, monkeypatch):
+    warm, imitation, _ = imitated(tiny_model, tmp_path / "alone")
+    keep = Run.keep
+
+    def killed(run, name, save):
+        if name == "imitation":
+            raise Killed
+        return keep(run, name, save)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "keep", killed)
+        with pytest.raises(Killed):
+            imitated(tiny_model, tmp_path / "killed")
+    assert imitated(tiny_model, tmp_path / "killed") == (warm, imitation, [])
+
+
+def test_a_terminated_warm_start_keeps_what_it_has_learned(tiny_model, tmp_path):
+    warm, imitation, _ = imitated(tiny_model, tmp_path / "alone", checkpoint_every=100)
+    run = Run.open(tmp_path / "stopped", "warm_start", {})
+    with pytest.raises(Stopped), orderly():
+        imitated(tiny_model, tmp_path / "stopped", checkpoint_every=100, terminate_at=5)
+    assert [path.name for path in run.checkpoints()] == ["checkpoint-3", "checkpoint-5"]
+    assert imitated(tiny_model, tmp_path / "stopped", checkpoint_every=100) == (warm, imitation, [6, 7, 8])
+
+
+def test_a_loss_that_is_no_number_stops_the_warm_start(tiny_model, tmp_path):
+    model = load_trainable(str(tiny_model), None, None)
+    next(model.parameters()).data[:] = float("nan")
+    with pytest.raises(NotFiniteError, match=r"update 1 was not made: its loss is nan.*warm_start_learning_rate"):
+        imitate(
+            model,
+            load_tokenizer(str(tiny_model)),
+            shown("train", 4),
+            [],
+            replace(SETTINGS, steps=1, imitation_steps=0),
+            Run.open(tmp_path, "warm_start", {}),
+            lambda step, most: None,
+        )
+
+
+CHECKS = [{"step": 2, "eval_loss": 3.0}, {"step": 3, "loss": 1.0}, {"step": 4, "eval_loss": 2.0}]
+
+
+@pytest.mark.parametrize(
+    ("history", "best", "converged"),
+    [
+        ([], 0, False),
+        (CHECKS, 4, False),
+        ([*CHECKS, {"step": 6, "eval_loss": 2.0}], 4, False),  # no better: the first of equals stays the best
+        ([*CHECKS, {"step": 6, "eval_loss": 2.5}, {"step": 8, "eval_loss": 2.0}], 4, True),
+        ([*CHECKS, {"step": 6, "eval_loss": 2.5}, {"step": 8, "eval_loss": 1.0}], 8, False),
+    ],
+)
+def test_it_has_converged_when_checks_bring_nothing_better(history, best, converged):
+    assert (best_step(history), has_converged(history, 2)) == (best, converged)

@@ -8,7 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
@@ -70,8 +70,20 @@ class EndpointGenerator:
         if not conversations:
             return []
         given_up = threading.Event()  # one request that fails for good stops the others' waits
-        pool = ThreadPoolExecutor(min(self.concurrency, len(conversations)))
-        requests = [pool.submit(self._persist, one, sampling, given_up) for one in conversations]
+        requests: list[Future[Completion]] = [Future() for _ in conversations]
+        waiting = iter(list(zip(requests, conversations, strict=True)))
+
+        def send() -> None:
+            for request, conversation in waiting:
+                if request.set_running_or_notify_cancel():
+                    try:
+                        request.set_result(self._persist(conversation, sampling, given_up))
+                    except BaseException as error:
+                        request.set_exception(error)
+
+        # Requests that hang are left to their timeout: nobody waits for them, not even the end of the process.
+        for _ in range(min(self.concurrency, len(conversations))):
+            threading.Thread(target=send, daemon=True).start()
         try:
             done, _ = wait(requests, return_when=FIRST_EXCEPTION)
             failed = next((request for request in done if request.exception() is not None), None)
@@ -79,8 +91,9 @@ class EndpointGenerator:
         except BaseException:
             given_up.set()
             raise
-        finally:  # requests that hang are left to their timeout: nobody waits for them
-            pool.shutdown(wait=False, cancel_futures=True)
+        finally:
+            for request in requests:
+                request.cancel()
 
     def check(self, timeout: float = 3.0) -> None:
         """Raises GeneratorError within a few seconds if the server is not there, or refuses the key or the model."""

@@ -65,6 +65,7 @@ def replay(folder: Path, model: PreTrainedModel | PeftModel, tokenizer: PreTrain
         )
         trainer._load_from_checkpoint(str(folder / WEIGHTS))
         trainer.model.train()
+        trainer.current_gradient_accumulation_steps = trainer.args.steps_per_generation  # as in a whole update
         batch = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
         return [
             ReplayedRow(sample, *_alone(trainer, batch, place, len(rows)))
@@ -83,7 +84,7 @@ def _alone(trainer: StepGRPOTrainer, batch: dict[str, Any], place: int, rows: in
         loss = trainer._compute_loss(trainer.model, one)
     loss.backward()
     gradients = [weight.grad for weight in trainer.model.parameters() if weight.grad is not None]
-    return float(loss), float(torch.nn.utils.get_total_norm(gradients))
+    return float(loss.detach()), float(torch.nn.utils.get_total_norm(gradients))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
