@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +16,7 @@ import pytest
 
 from finemem_pipeline.generation import GeneratorError, Sampling
 from finemem_pipeline.generation.endpoint import EndpointGenerator
+from finemem_pipeline.stopping import RESUME_EXIT_CODE
 
 
 @dataclass
@@ -276,6 +279,27 @@ def test_one_request_that_fails_for_good_ends_the_others_waits(server: Server):
         endpoint(server, concurrency=2).generate(say(*map(str, range(50))), Sampling())
     assert time.monotonic() - begin < 5
     assert len(server.requests) < 10
+
+
+def test_a_process_that_is_terminated_does_not_wait_for_a_request_that_hangs(server: Server):
+    server.always = Fault(delay=60.0)
+    script = f"""
+from finemem_pipeline.generation import Sampling
+from finemem_pipeline.generation.endpoint import EndpointGenerator
+from finemem_pipeline.stopping import orderly
+with orderly():
+    print("asking", flush=True)
+    EndpointGenerator({server.url!r}, "tiny", timeout=60).generate([[{{"role": "user", "content": "hi"}}]], Sampling())
+"""
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"asking\n"
+    while not server.requests:
+        time.sleep(0.01)
+    process.terminate()
+    begin = time.monotonic()
+    assert process.wait(timeout=50) == RESUME_EXIT_CODE
+    assert time.monotonic() - begin < 20
 
 
 @pytest.mark.parametrize(

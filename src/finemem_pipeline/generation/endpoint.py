@@ -71,7 +71,7 @@ class EndpointGenerator:
             return []
         given_up = threading.Event()  # one request that fails for good stops the others' waits
         requests: list[Future[Completion]] = [Future() for _ in conversations]
-        waiting = iter(list(zip(requests, conversations, strict=True)))
+        waiting = iter(list(zip(requests, conversations, strict=True)))  # shared: each is taken by one thread
 
         def send() -> None:
             for request, conversation in waiting:
