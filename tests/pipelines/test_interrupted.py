@@ -1,4 +1,4 @@
-"""A run that is killed without a warning, and the one after it."""
+"""A run that is killed or terminated, and the one after it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 
 from finemem_pipeline.benchmarks.realbench import read_episodes
 from finemem_pipeline.records import decode_rollout
+from finemem_pipeline.stopping import RESUME_EXIT_CODE
 
 pytestmark = pytest.mark.slow
 
@@ -31,8 +32,8 @@ def start(folder: Path) -> subprocess.Popen[str]:
     )
 
 
-def killed_after(folder: Path, updates: int) -> None:
-    """Starts a run and kills it once the metrics of so many updates are on disk."""
+def ended_by(number: signal.Signals, folder: Path, updates: int) -> tuple[int, str]:
+    """Starts a run and sends it the signal once the metrics of so many updates are on disk: its exit code and output."""
     process = start(folder)
     try:
         for _ in range(6000):
@@ -43,15 +44,17 @@ def killed_after(folder: Path, updates: int) -> None:
             time.sleep(0.05)
         else:
             pytest.fail(f"{updates} updates were not done in five minutes")
+        process.send_signal(number)
+        output, _ = process.communicate(timeout=200)
+        return process.returncode, output
     finally:
-        os.kill(process.pid, signal.SIGKILL)
-        process.communicate()
+        process.kill()
 
 
 def test_a_run_killed_twice_finishes_when_it_is_run_again_as_if_nothing_had_happened(fresh_project):
     folder = fresh_project.folder
-    killed_after(folder, 3)
-    killed_after(folder, 9)
+    assert ended_by(signal.SIGKILL, folder, 3)[0] == -signal.SIGKILL
+    assert ended_by(signal.SIGKILL, folder, 9)[0] == -signal.SIGKILL
     [training] = folder.glob("data/06_models/fine_mem-*")
     survived = {path: path.read_bytes() for path in training.glob("rollouts/step-0000[1-5].jsonl")}
     last = start(folder)
@@ -70,3 +73,24 @@ def test_a_run_killed_twice_finishes_when_it_is_run_again_as_if_nothing_had_happ
     for split, count in {"train": 6, "dev": 2, "test": 3}.items():
         assert len(read_episodes(folder / f"data/03_primary/{split}.jsonl.gz")) == count
     assert (folder / "data/08_reporting/report.html").is_file()
+
+
+def test_a_terminated_run_ends_in_order_with_the_resume_code_and_goes_on_where_it_was(fresh_project):
+    from mlflow import MlflowClient
+
+    folder = fresh_project.folder
+    code, output = ended_by(signal.SIGTERM, folder, 5)
+    assert code == RESUME_EXIT_CODE
+    assert "Stopped by SIGTERM. The same command goes on from what is finished." in output
+    assert "Traceback" not in output
+    [training] = folder.glob("data/06_models/fine_mem-*")
+    done = len(fresh_project.lines(training / "metrics.jsonl"))
+    assert max(int(path.name.rpartition("-")[2]) for path in training.glob("checkpoints/checkpoint-*")) == done
+    store = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    [run] = store.search_runs([store.get_experiment_by_name("finemem").experiment_id])
+    assert run.info.status == "KILLED"
+    assert len(store.get_metric_history(run.info.run_id, "train/loss")) == done
+
+    again = ended_by(signal.SIGTERM, folder, done + 1)
+    assert again[0] == RESUME_EXIT_CODE
+    assert f"fine_mem: {done - 1} of {STEPS}" not in again[1]  # the last one was not made again
