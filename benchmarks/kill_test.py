@@ -33,7 +33,7 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-UPDATES, WARM_UPDATES, IMITATED = 14, 42, 48
+UPDATES, WARM_UPDATES, IMITATED = 14, 60, 72
 STRIKES = ("writing", "writing", "update")  # drawn from, for every kill but those that strike a process that starts
 PATIENCE = 900.0  # seconds until a run must have come somewhere
 TIMINGS = ("seconds/", "tokens_per_second")
@@ -175,7 +175,7 @@ def caught_writing(process: subprocess.Popen[bytes], project: Path, plan: Strike
         found = half_written(project, plan.phase)
         if found:
             folder, *files = found
-            return f"while {folder.name} was being written, {len(files)} files of it there"
+            return f"while {folder.name} was being written, {len(files)} of its files there"
         process.send_signal(signal.SIGCONT)
 
 
@@ -287,14 +287,9 @@ def compare(reference: Path, project: Path) -> None:
     if played != {path.name: path.read_bytes() for path in ours.glob("rollouts/*.jsonl")}:
         raise Different("the rollouts differ")
     print(f"metrics of {len(metrics_of(theirs))} updates and {len(played)} files of rollouts are the same")
-    expect(digest_of(theirs / f"policy-{UPDATES:05d}") != digest_of(reference_warm(reference)), "nothing was learned")
-    expect(all(row["grad_norm"] > 0 for row in metrics_of(theirs)), "some updates moved nothing")
-
-
-def reference_warm(reference: Path) -> Path:
-    folder = run_folder(reference, "warm_start")
-    assert folder is not None
-    return folder / "warm"
+    moved = sum(row["grad_norm"] > 0 for row in metrics_of(theirs))
+    print(f"{moved} of them moved the weights")
+    expect(moved > UPDATES / 2, "most updates moved nothing: there was little to be compared")
 
 
 def trial(scratch: Path, kills: int, seed: int) -> None:

@@ -43,7 +43,9 @@ def test_the_parameters_can_be_used(kill_test: ModuleType, project: Path):
     assert parse_parameters(raw).training.steps == kill_test.UPDATES
 
 
-def leave(folder: Path, weight: float = 0.5, loss: float = 0.25, seconds: float = 1.0, said: str = "[]") -> None:
+def leave(
+    folder: Path, weight: float = 0.5, loss: float = 0.25, seconds: float = 1.0, said: str = "[]", norm: float = 1.0
+) -> None:
     """What a run leaves, as far as it is compared."""
     import torch
     from safetensors.torch import save_file
@@ -60,8 +62,8 @@ def leave(folder: Path, weight: float = 0.5, loss: float = 0.25, seconds: float 
         place.mkdir(parents=True)
         save_file({"weight": torch.tensor([value, 1.0])}, place / "model.safetensors")
         torch.save({"state": {0: {"step": torch.tensor(3.0)}}}, place / "optimizer.pt")
-    row = {"step": 1, "loss": loss, "grad_norm": 1.0, "seconds/step": seconds, "tokens_per_second": 9 / seconds}
-    (policy / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+    row = {"step": 1, "loss": loss, "grad_norm": norm, "seconds/step": seconds, "tokens_per_second": 9 / seconds}
+    (policy / "metrics.jsonl").write_text("".join(json.dumps({**row, "step": n}) + "\n" for n in range(1, 15)))
     (policy / "rollouts").mkdir()
     (policy / "rollouts" / "step-00001.jsonl").write_text(said)
 
@@ -70,7 +72,7 @@ def test_the_same_weights_metrics_and_rollouts_are_identical_whatever_the_timing
     leave(tmp_path / "reference")
     leave(tmp_path / "project", seconds=3.0)
     kill_test.compare(tmp_path / "reference", tmp_path / "project")
-    assert "metrics of 1 updates and 1 files of rollouts are the same" in capsys.readouterr().out
+    assert "metrics of 14 updates and 1 files of rollouts are the same" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -85,6 +87,13 @@ def test_the_smallest_difference_is_told(kill_test, tmp_path, change, told):
     leave(tmp_path / "reference")
     leave(tmp_path / "project", **change)
     with pytest.raises(kill_test.Different, match=told):
+        kill_test.compare(tmp_path / "reference", tmp_path / "project")
+
+
+def test_a_comparison_of_runs_that_learned_nothing_is_none(kill_test, tmp_path):
+    leave(tmp_path / "reference", norm=0.0)
+    leave(tmp_path / "project", norm=0.0)
+    with pytest.raises(kill_test.Unexpected, match="most updates moved nothing"):
         kill_test.compare(tmp_path / "reference", tmp_path / "project")
 
 

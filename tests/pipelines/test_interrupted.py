@@ -33,7 +33,7 @@ def start(folder: Path) -> subprocess.Popen[str]:
 
 
 def ended_by(number: signal.Signals, folder: Path, updates: int) -> tuple[int, str]:
-    """Starts a run and sends it the signal once the metrics of so many updates are on disk: exit code and output."""
+    """Starts a run and signals it once the metrics of so many updates are on disk: its exit code and output."""
     process = start(folder)
     try:
         for _ in range(6000):

@@ -130,8 +130,10 @@ def test_a_disk_that_is_full_is_noticed_when_a_library_does_not_say_so(run, monk
         write()
 
 
-def test_what_kills_have_left_is_swept_away_when_the_run_is_taken_up(run):
+def test_what_kills_have_left_is_swept_away_when_the_run_is_taken_up(tmp_path, run):
     checkpoint(run, 1)
+    for other in (f".{run.folder.name}.77.removed", ".csr_only-0123456789ab.77.removed"):
+        (tmp_path / other).mkdir()
     for left in ("checkpoints/.writing/checkpoint-2", ".policy-00002.part", "checkpoints/.checkpoint-0.77.removed"):
         (run.folder / left).mkdir(parents=True)
         (run.folder / left / "weights").write_text("half")
@@ -142,6 +144,7 @@ def test_what_kills_have_left_is_swept_away_when_the_run_is_taken_up(run):
             "checkpoints/checkpoint-1/weights",
             "config.json",
         ]
+        assert [path.name for path in tmp_path.glob("*.removed")] == [".csr_only-0123456789ab.77.removed"]
 
 
 def test_a_second_process_is_kept_out_and_sweeps_nothing(run):

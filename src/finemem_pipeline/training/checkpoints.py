@@ -114,18 +114,32 @@ class Checkpointed(Trainer):
         self._write_checkpoint(self._keeping, self._beside())
 
     def _write_checkpoint(self, keeping: Keeping, beside: Mapping[str, Any]) -> None:
-        step = self.state.global_step
+        step, together = self.state.global_step, self.accelerator.wait_for_everyone
+        if not self.accelerator.is_main_process:
+            together()  # the folder is there
+            super()._save_checkpoint(self.model, None)
+            together()  # all have written their part of it
+            together()  # it is in its place
+            return
         with keeping.run.writing_checkpoint(step) as folder:
+            together()
             super()._save_checkpoint(self.model, None)
             for name, content in beside.items():
                 write_json(folder / name, content)
+            together()
         keeping.run.prune_checkpoints(keeping.most, keeping.spared(self.state))
         keeping.kept(step)
+        together()
 
     def _save_as_it_was(self) -> None:
-        """A checkpoint of the last whole update, in the middle of the next one."""
+        """A checkpoint of the last whole update, in the middle of the next one.
+
+        Processes that train together are not stopped at the same line: they go on from their newest checkpoint.
+        """
         keeping, boundary, step = self._keeping, self._boundary, self.state.global_step
         if keeping is None or boundary is None or stopping.held() or not 0 < step == boundary.step:
+            return
+        if self.accelerator.num_processes > 1:
             return
         newest = keeping.run.newest_checkpoint()
         if newest is not None and step_of(newest) >= step:
@@ -157,4 +171,5 @@ class _Updates(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if stopping.asked():
-            control.should_save = control.should_training_stop = True
+            control.should_training_stop = True
+            control.should_save |= self.trainer.accelerator.num_processes == 1

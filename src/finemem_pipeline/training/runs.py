@@ -79,9 +79,13 @@ class Run:
 
     def _sweep(self) -> None:
         """Deletes what a kill left half-written or half-deleted."""
-        for pattern in (".*.part", ".*.removed", self.writing_folder.name):
-            for left in list(self.folder.rglob(pattern)):
-                shutil.rmtree(left) if left.is_dir() else left.unlink()
+        inside = [
+            left
+            for pattern in (".*.part", ".*.removed", self.writing_folder.name)
+            for left in self.folder.rglob(pattern)
+        ]
+        for left in [*inside, *self.folder.parent.glob(f".{self.folder.name}.*.removed")]:
+            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
 
     @property
     def metrics_file(self) -> Path:
