@@ -39,7 +39,7 @@ def evaluate(chunks: int, model: Path | None = MODEL) -> dict[str, float]:
     from finemem_pipeline.config import EvaluationConfig, ReaderConfig
     from finemem_pipeline.evaluation.results import results_from_rollouts
     from finemem_pipeline.evaluation.table import evaluate_table
-    from finemem_pipeline.generation.metered import Meter
+    from finemem_pipeline.generation.takes import Takes
     from finemem_pipeline.manager.baselines import RawChunks, SentenceCopier
     from finemem_pipeline.pipelines.evaluate.playing import Player, batches, play_all
     from finemem_pipeline.reporting.record import write_record
@@ -52,11 +52,11 @@ def evaluate(chunks: int, model: Path | None = MODEL) -> dict[str, float]:
     count_tokens = wiring.count_tokens(str(model)) if model else lambda text: len(text.split())
     config = ReaderConfig(cache=None)
     begin = time.process_time()
-    reader, meter, results = wiring.reader(config), Meter(count_tokens), []
+    reader, results = wiring.reader(config), []
     with tempfile.TemporaryDirectory() as folder:
         for name, make in (("raw_chunks", RawChunks), ("sentences", SentenceCopier)):
             player, parts = Player(name, make, ""), batches(streams, EvaluationConfig().batch)
-            for played in play_all(player, parts, reader, "", meter, Path(folder)):
+            for played in play_all(player, parts, reader, "", count_tokens, Takes(), Path(folder)):
                 groups = [RolloutGroup(each.episode_id, (each,)) for each in played.rollouts]
                 results += results_from_rollouts(name, streams["planted"], groups, count_tokens=count_tokens)
         table = evaluate_table(results, "raw_chunks")

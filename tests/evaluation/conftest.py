@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from finemem_pipeline.evaluation import QuestionResult, StreamResult
-from finemem_pipeline.generation.metered import Spent
+from finemem_pipeline.evaluation import QuestionResult, Spent, StreamResult
 
 Stream = Callable[..., StreamResult]
 

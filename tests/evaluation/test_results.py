@@ -3,8 +3,7 @@ import json
 import pytest
 
 from finemem_pipeline.episodes import Chunk, Episode, Question
-from finemem_pipeline.evaluation import decode, encode, rebuilds_merged, results_from_rollouts
-from finemem_pipeline.generation.metered import Spent
+from finemem_pipeline.evaluation import Spent, decode, encode, rebuilds_merged, results_from_rollouts
 from finemem_pipeline.memory import Applied, Delete, Insert, MemoryBank, MemoryItem, Skip
 from finemem_pipeline.rollouts import Answer, Completion, Rollout, RolloutGroup, StepRecord
 

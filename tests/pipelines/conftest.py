@@ -112,6 +112,12 @@ def ran(project: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactor
         "evaluated": ["--pipelines=evaluate", "--params=evaluation.managers=trained+raw_chunks"],
         "compared": ["--pipelines=evaluate", COMPARED],
         "compared_again": ["--pipelines=evaluate", COMPARED],
+        "other_seed": ["--pipelines=train", "--params=training.seed=1"],
+        "seeds": [
+            "--pipelines=evaluate",
+            "--params=evaluation.managers=trained+warm_started+no_memory,evaluation.training_seeds=0+1,"
+            "evaluation.temperature=1.0,evaluation.seeds=3+4+5",
+        ],
         "realbench": [
             f"--params={REALBENCH},training.recipe=tiny_all_weights,training.steps=1,"
             "training.warm_start.imitation_steps=0,evaluation.limit=2"
@@ -121,6 +127,31 @@ def ran(project: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactor
             f"--params={REALBENCH},evaluation.path=more.jsonl,evaluation.managers=raw_chunks+no_memory",
         ],
         "one_file": ["--pipelines=data", "--params=data.source=realbench,data.path=all.jsonl.gz"],
+    }
+    return Project(folder, run_all(folder, commands))
+
+
+SETS = (
+    "benchmarks.mine.source=realbench,benchmarks.mine.path=streams,"
+    "benchmarks.more.source=realbench,benchmarks.more.path=more.jsonl,benchmarks.more.sources=squad"
+)
+
+
+@pytest.fixture(scope="session")
+def untrained(project: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """`evaluate` where nothing else was ever run: estimated, on two benchmarks, with one manager more, and refused."""
+    folder = tmp_path_factory.mktemp("untrained")
+    make_project(folder, project, tiny_model)
+    run, both = ["--pipelines=evaluate"], f"{SETS},evaluation.benchmarks=mine+more"
+    plain = "evaluation.managers=raw_chunks+sentences+no_memory"
+    commands = {
+        "dry": [*run, f"--params={both},evaluation.dry_run=true"],
+        "first": [*run, f"--params={both},{plain}"],
+        "more": [*run, f"--params={both},{plain}+untrained"],
+        "dry_all": ["--params=evaluation.dry_run=true"],
+        "unknown": [*run, f"--params={SETS},evaluation.benchmarks=mine+mroe"],
+        "trained": [*run, f"--params={both},evaluation.managers=trained+no_memory"],
+        "test": [*run, f"--params={plain}"],
     }
     return Project(folder, run_all(folder, commands))
 

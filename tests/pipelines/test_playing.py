@@ -8,10 +8,11 @@ import pytest
 
 from finemem_pipeline.benchmarks.planted import PlantedSpec, generate
 from finemem_pipeline.generation import Sampling
-from finemem_pipeline.generation.metered import Meter
 from finemem_pipeline.generation.scripted import ScriptedGenerator
+from finemem_pipeline.generation.takes import Takes
 from finemem_pipeline.manager import Observation, Turn
 from finemem_pipeline.manager.baselines import SentenceCopier
+from finemem_pipeline.manager.metered import Metered
 from finemem_pipeline.pipelines.evaluate.playing import Player, batches, play_all
 from finemem_pipeline.reasoning import Reply
 from finemem_pipeline.reasoning.extractive import ExtractiveReasoner
@@ -43,15 +44,18 @@ class Copier(SentenceCopier):
         return super().act(observations)
 
 
-class Model:
+class Model(Metered):
     """A manager with a model, called once for each chunk."""
 
     def __init__(self, generator):
-        self.generator = generator
+        super().__init__(generator, Sampling(temperature=1.0), words)
 
     def act(self, observations: Sequence[Observation]) -> list[Turn]:
-        asked = [[{"role": "user", "content": each.chunk.text}] for each in observations]
-        return [Turn(reply) for reply in self.generator.generate(asked, Sampling(temperature=1.0))]
+        return [Turn(reply) for reply in self.ask([(each, chunk_of(each)) for each in observations])]
+
+
+def chunk_of(observation: Observation):
+    return [{"role": "user", "content": observation.chunk.text}]
 
 
 @pytest.fixture
@@ -59,8 +63,8 @@ def reader() -> Reader:
     return Reader(BM25(), ExtractiveReasoner())
 
 
-def run(player: Player, folder, reader, meter=None, name="reader", size=2):
-    return list(play_all(player, batches(STREAMS, size), reader, name, meter or Meter(words), folder))
+def run(player: Player, folder, reader, takes=None, name="reader", size=2):
+    return list(play_all(player, batches(STREAMS, size), reader, name, words, takes or Takes(), folder))
 
 
 def test_no_batch_has_streams_of_two_benchmarks():
@@ -132,21 +136,22 @@ def test_what_a_model_has_written_is_kept_though_the_reader_fails(tmp_path, read
 
 
 def test_a_sampling_manager_is_played_once_for_each_seed(tmp_path, reader):
-    meter = Meter(words)
-    generator = ScriptedGenerator(lambda asked: f'[{{"op": "INSERT", "content": "seed {meter.seed}"}}]')
-    player = Player("model", lambda: Model(meter.on(generator)), "", seeds=[4, 7])
-    found = run(player, tmp_path, reader, meter)
+    takes = Takes()
+    generator = ScriptedGenerator(lambda asked: f'[{{"op": "INSERT", "content": "seed {takes.seed}"}}]')
+    player = Player("model", lambda: Model(takes.on(generator)), "", seeds=[4, 7])
+    found = run(player, tmp_path, reader, takes)
     assert [each.seed for each in found] == [4, 4, 4, 7, 7, 7]
     kept = {(each.seed, item.text) for each in found for r in each.rollouts for item in r.steps[-1].bank.items}
     assert kept == {(4, "seed 4"), (7, "seed 7")}
 
 
-def test_what_was_spent_on_a_batch_is_shared_out_and_nothing_is_lost(tmp_path, reader):
-    meter = Meter(words)
-    player = Player("model", lambda: Model(meter.on(ScriptedGenerator(lambda asked: "[]"))), "")
-    found = run(player, tmp_path, reader, meter)
+def test_every_stream_is_charged_for_its_own_calls_and_tokens_and_a_share_of_the_time(tmp_path, reader):
+    takes = Takes()
+    player = Player("model", lambda: Model(takes.on(ScriptedGenerator(lambda asked: "[ ]"))), "", seeds=[0, 1])
+    found = run(player, tmp_path, reader, takes)
     spent = [cost for each in found for cost in each.spent]
-    assert [cost.calls for cost in spent] == [2, 2, 2, 3, 3]
-    assert sum(cost.tokens_in for cost in spent) == pytest.approx(meter.spent.tokens_in)
+    assert [cost.calls for cost in spent] == [2, 2, 2, 3, 3] * 2
+    assert [cost.tokens_out for cost in spent] == [4, 4, 4, 6, 6] * 2
     read = [rollout.tokens_read for each in found for rollout in each.rollouts]
-    assert [cost.tokens_in for cost in spent] == pytest.approx(read)  # the prompt is the chunk alone
+    assert [cost.tokens_in for cost in spent] == read  # the prompt is the chunk alone
+    assert sum(cost.seconds for cost in spent) == pytest.approx(takes.seconds)

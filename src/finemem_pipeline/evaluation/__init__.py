@@ -11,6 +11,7 @@ from finemem_pipeline.evaluation.aggregate import (
 from finemem_pipeline.evaluation.bootstrap import Difference, paired_difference
 from finemem_pipeline.evaluation.results import (
     QuestionResult,
+    Spent,
     StreamResult,
     decode,
     encode,
@@ -23,6 +24,7 @@ __all__ = [
     "Cell",
     "Difference",
     "QuestionResult",
+    "Spent",
     "StreamResult",
     "by_benchmark",
     "by_source",

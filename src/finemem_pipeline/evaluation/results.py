@@ -14,7 +14,6 @@ from statistics import fmean
 from typing import Any
 
 from finemem_pipeline.episodes import Episode, Question
-from finemem_pipeline.generation.metered import Spent
 from finemem_pipeline.memory import CountTokens
 from finemem_pipeline.metrics import PUBLISHED, published_score
 from finemem_pipeline.rollouts import Answer, Rollout, RolloutGroup
@@ -23,6 +22,16 @@ OPERATIONS: tuple[str, ...] = ("insert", "update", "delete", "skip")
 
 TEST = "test"
 """The benchmark that is the data pipeline's own test split."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a language model was asked for."""
+
+    calls: float = 0.0
+    tokens_in: float = 0.0  # of the prompts
+    tokens_out: float = 0.0  # of the replies
+    seconds: float = 0.0  # spent waiting for them
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,7 @@ from finemem_pipeline.evaluation.bootstrap import (
     tokens_interval,
 )
 from finemem_pipeline.evaluation.lengths import Bucket, buckets
-from finemem_pipeline.evaluation.results import OPERATIONS, StreamResult, rebuilds_merged
-from finemem_pipeline.generation.metered import Spent
+from finemem_pipeline.evaluation.results import OPERATIONS, Spent, StreamResult, rebuilds_merged
 
 VERSION = 2
 

@@ -12,7 +12,7 @@ from finemem_pipeline import wiring
 from finemem_pipeline.config import MODEL_MANAGERS, EvaluationConfig, ReaderConfig, Recipe
 from finemem_pipeline.episodes import Episode
 from finemem_pipeline.generation import Generator, Sampling
-from finemem_pipeline.generation.metered import Meter
+from finemem_pipeline.generation.takes import Takes
 from finemem_pipeline.manager.policy import PolicyManager
 from finemem_pipeline.pipelines.evaluate import compared
 from finemem_pipeline.pipelines.evaluate.playing import Played, Player, batches, play_all
@@ -41,11 +41,11 @@ def play_managers(
     managers that need no training can be asked for. `imitation` is left out, and said so, where training.warm_start
     asked for none.
     """
-    meter = Meter(wiring.count_tokens(recipe.model))
+    takes = Takes()
 
     def speaker() -> tuple[Generator, Sampling]:
         generator, sampling = compared.speaker(evaluation, recipe)
-        return meter.on(generator), sampling
+        return takes.on(generator), sampling
 
     makers = {**compared.scripted(evaluation, recipe), **compared.speaking(recipe, reader_config, speaker)}
     parts = batches(streams, evaluation.batch)
@@ -67,7 +67,7 @@ def play_managers(
             players.append(
                 Player(
                     name,
-                    partial(_policy, folder, recipe, reader_config, evaluation.temperature, meter),
+                    partial(_policy, folder, recipe, reader_config, evaluation.temperature, takes),
                     [conditions, fingerprint.weights(folder) if folder else ""],
                     seeds=wiring.seeds(name, evaluation),
                     training_seed=training_seed,
@@ -78,7 +78,7 @@ def play_managers(
         read_by = compared.reader_of(name, reader)
         identity = [wiring.reader_identity(reader_config, reader), read_by is not reader]
         for player in players:
-            yield from play_all(player, parts, read_by, identity, meter)
+            yield from play_all(player, parts, read_by, identity, wiring.count_tokens(recipe.model), takes)
 
 
 def _weights(
@@ -100,13 +100,13 @@ def _weights(
 
 
 def _policy(
-    folder: Path | None, recipe: Recipe, reader_config: ReaderConfig, temperature: float, meter: Meter
+    folder: Path | None, recipe: Recipe, reader_config: ReaderConfig, temperature: float, takes: Takes
 ) -> PolicyManager:
     from finemem_pipeline.training.policy import finished_policy
 
     generator = finished_policy(recipe.model, folder, recipe.precision, adapter=recipe.lora is not None)
     return PolicyManager(
-        meter.on(generator),
+        takes.on(generator),
         wiring.prompter(recipe, reader_config),
         Sampling(max_tokens=recipe.max_completion_tokens, temperature=temperature),
     )

@@ -16,9 +16,11 @@ from typing import Any
 
 from finemem_pipeline.datasets import JsonLinesDataset
 from finemem_pipeline.episodes import Episode
-from finemem_pipeline.generation.metered import Meter, Spent
-from finemem_pipeline.manager import Manager
+from finemem_pipeline.evaluation.results import Spent
+from finemem_pipeline.generation.takes import Takes
+from finemem_pipeline.manager import Manager, Usage, usage_by_stream
 from finemem_pipeline.manager.play import play
+from finemem_pipeline.memory import CountTokens
 from finemem_pipeline.reasoning.reader import Reader
 from finemem_pipeline.records import decode_rollout, encode_rollout
 from finemem_pipeline.reporting.bars import Bar
@@ -74,9 +76,15 @@ def batches(streams: Mapping[str, Sequence[Episode]], size: int) -> list[Batch]:
 
 
 def play_all(
-    player: Player, parts: Sequence[Batch], reader: Reader, reader_identity: Any, meter: Meter, folder: Path = PLAYED
+    player: Player,
+    parts: Sequence[Batch],
+    reader: Reader,
+    reader_identity: Any,
+    count_tokens: CountTokens,
+    takes: Takes,
+    folder: Path = PLAYED,
 ) -> Iterator[Played]:
-    """Every batch once for every seed, as it is done. `meter` counts what the player's model does.
+    """Every batch once for every seed, as it is done. The player's model, if it has one, stands in `takes`.
 
     Raises what the manager and the reader raise.
     """
@@ -89,14 +97,15 @@ def play_all(
                 file = folder / f"{player.name}-{digest(player.identity, seed, part.digest)}.jsonl.gz"
                 kept = _read(file)
                 if kept is None:
-                    kept = _play(make(), seed, part, reader, meter)
+                    takes.seed = seed
+                    kept = _play(make(), part, reader, count_tokens, takes)
                     _keep(file, kept)
                 else:
                     found += 1
                 if kept.reader != digest(reader_identity) or _failed(kept.rollouts):
                     kept = _answered(kept, part.episodes, reader, digest(reader_identity))
                     _keep(file, kept)
-                yield Played(player, seed, part, kept.rollouts, kept.shares(), file)
+                yield Played(player, seed, part, kept.rollouts, kept.spent, file)
                 done += len(part.episodes)
                 bar.at(done)
     if found:
@@ -110,34 +119,27 @@ class _Kept:
     """A batch as it lies on disk."""
 
     rollouts: tuple[Rollout, ...]
-    spent: Spent
+    spent: tuple[Spent, ...]  # by the manager's model on each stream
     reader: str | None  # who answered; None: nobody yet
 
-    def shares(self) -> tuple[Spent, ...]:
-        """What was spent, stream by stream: calls by steps; tokens and seconds by the tokens read, of which prompts are
-        mostly made. A backend is asked for all streams together, so it is not known more exactly."""
-        steps, read = sum(len(each.steps) for each in self.rollouts), sum(each.tokens_read for each in self.rollouts)
-        shares = []
-        for each in self.rollouts:
-            part = each.tokens_read / read if read else 1 / len(self.rollouts)
-            total = self.spent
-            shares.append(
-                Spent(
-                    calls=total.calls * len(each.steps) / steps,
-                    tokens_in=total.tokens_in * part,
-                    tokens_out=total.tokens_out * part,
-                    seconds=total.seconds * part,
-                )
-            )
-        return tuple(shares)
 
+def _play(manager: Manager, part: Batch, reader: Reader, count_tokens: CountTokens, takes: Takes) -> _Kept:
+    """Played, and nothing asked yet: what a model has written is kept before a reader may fail.
 
-def _play(manager: Manager, seed: int, part: Batch, reader: Reader, meter: Meter) -> _Kept:
-    """Played, and nothing asked yet: what a model has written is kept before a reader may fail."""
-    meter.seed = seed
-    before = meter.spent
-    groups = play(part.episodes, manager, reader, meter.count_tokens, questions=lambda _: (), ask_chunks=False)
-    return _Kept(tuple(rollout for group in groups for rollout in group.rollouts), meter.spent.since(before), None)
+    Calls and tokens are those of each stream. Streams wait for a model together: its seconds are shared out by the
+    tokens of their text.
+    """
+    used, begin = dict(usage_by_stream(manager)), takes.seconds
+    groups = play(part.episodes, manager, reader, count_tokens, questions=lambda _: (), ask_chunks=False)
+    rollouts = tuple(rollout for group in groups for rollout in group.rollouts)
+    now, seconds = usage_by_stream(manager), takes.seconds - begin
+    read = sum(rollout.tokens_read for rollout in rollouts)
+    spent = []
+    for rollout in rollouts:
+        usage = now.get(rollout.episode_id, Usage()).since(used.get(rollout.episode_id, Usage()))
+        share = rollout.tokens_read / read if read else 1 / len(rollouts)
+        spent.append(Spent(usage.calls, usage.prompt_tokens, usage.completion_tokens, seconds * share))
+    return _Kept(rollouts, tuple(spent), None)
 
 
 def _answered(kept: _Kept, episodes: Sequence[Episode], reader: Reader, name: str) -> _Kept:
@@ -163,9 +165,10 @@ def _read(file: Path) -> _Kept | None:
     if not file.is_file():
         return None
     head, *rows = JsonLinesDataset(filepath=str(file)).load()
-    return _Kept(tuple(map(decode_rollout, rows)), Spent(**head["spent"]), head["reader"])
+    spent = tuple(Spent(**each) for each in head["spent"])
+    return _Kept(tuple(map(decode_rollout, rows)), spent, head["reader"])
 
 
 def _keep(file: Path, kept: _Kept) -> None:
-    head = {"spent": asdict(kept.spent), "reader": kept.reader}
+    head = {"spent": [asdict(each) for each in kept.spent], "reader": kept.reader}
     JsonLinesDataset(filepath=str(file)).save([head, *map(encode_rollout, kept.rollouts)])
