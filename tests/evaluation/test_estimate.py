@@ -2,8 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from finemem_pipeline.config import MANAGERS
 from finemem_pipeline.episodes import Chunk, Episode, Question
-from finemem_pipeline.evaluation.estimate import Rates, estimate
+from finemem_pipeline.evaluation.estimate import HABITS, Rates, estimate
 
 MANAGER = Rates(instructions=10, reply=20, read_per_second=100, write_per_second=10, price_in=2.0, price_out=8.0)
 READER = Rates(instructions=5, reply=4, read_per_second=1000, write_per_second=100, price_in=1.0, price_out=1.0)
@@ -26,8 +27,8 @@ def estimated(passes, streams=None, manager=MANAGER, reader=READER):
         manager=manager,
         reader=reader,
         memory_tokens=30,
+        window=120,
         k=2,
-        window=20,
         count_tokens=lambda text: len(text.split()),
     )
 
@@ -49,11 +50,20 @@ def test_scripted_managers_call_no_model_and_bring_back_what_they_keep():
     assert found["no_memory"]["read"]["tokens_in"] == 2 * (5 + 3)
 
 
-def test_a_long_context_is_read_whole_as_far_as_its_window_and_lists_ask_a_model_more_than_once():
-    found = {each["manager"]: each for each in estimated({"long_context": 1, "fact_list_style": 1})["managers"]}
-    assert found["long_context"]["write"]["calls"] == 0
-    assert found["long_context"]["read"]["tokens_in"] == 2 * (5 + 3 + 20)
-    assert found["fact_list_style"]["write"]["calls"] == 27
+def test_a_long_context_is_read_as_far_as_the_window_reaches_and_a_paragraph_as_a_whole():
+    found = {each["manager"]: each for each in estimated({"long_context": 1, "overwrite_style": 1})["managers"]}
+    assert found["long_context"]["read"]["tokens_in"] == 2 * (5 + 3 + 120)  # of 150
+    assert found["overwrite_style"]["read"]["tokens_in"] == 2 * (5 + 3 + 30)
+
+
+def test_managers_that_look_at_each_fact_call_more_often():
+    [found] = estimated({"fact_list_style": 1})["managers"]
+    assert found["write"]["calls"] == 3 * 9
+    assert found["write"]["tokens_in"] == (3 * 60 + 20 + 30) + 3 * 8 * (10 + 6 * 30)
+
+
+def test_every_manager_with_a_habit_is_one_by_name():
+    assert set(HABITS) <= set(MANAGERS)
 
 
 def test_money_is_not_told_where_something_has_no_price():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from finemem_pipeline.episodes import Episode
 from finemem_pipeline.memory import CountTokens
@@ -17,23 +17,29 @@ from finemem_pipeline.memory import CountTokens
 ITEM = 30
 """Tokens of a memory item that somebody wrote: a sentence."""
 
+MOST_ASIDES, NEIGHBOURS = 8, 5
+"""Items of one chunk that are looked at by themselves, at most, and what each is shown with."""
+
 
 @dataclass(frozen=True, slots=True)
 class Habit:
     """What a manager does, as far as it costs something."""
 
-    calls: float = 1.0  # of a language model, for each chunk
-    brings: str = "sentences"  # what a question brings back: k sentences, k chunks, nothing, or all
+    calls: int = 1  # of a language model, with the chunk before it
+    asides: int = 0  # further calls for each chunk, about one item and its neighbours
+    read: Literal["nothing", "items", "chunks", "memory", "window"] = "items"  # what a question is answered from
 
 
 HABITS: dict[str, Habit] = {
-    "no_memory": Habit(calls=0, brings="nothing"),
-    "raw_chunks": Habit(calls=0, brings="chunks"),
+    "no_memory": Habit(calls=0, read="nothing"),
+    "raw_chunks": Habit(calls=0, read="chunks"),
     "sentences": Habit(calls=0),
     "latest_wins": Habit(calls=0),
-    "long_context": Habit(calls=0, brings="all"),
-    "fact_list_style": Habit(calls=9),  # at most: one for the facts of a chunk, one for each of eight
-    "linked_notes_style": Habit(calls=9),
+    "long_context": Habit(calls=0, read="window"),
+    "overwrite_style": Habit(read="memory"),
+    "compact_style": Habit(read="memory"),
+    "fact_list_style": Habit(asides=MOST_ASIDES),
+    "linked_notes_style": Habit(asides=MOST_ASIDES),
 }
 """Managers that are not here call a model once for each chunk and keep sentences."""
 
@@ -77,16 +83,16 @@ def estimate(
     manager: Rates,
     reader: Rates,
     memory_tokens: int,
-    k: int,
     window: int,
+    k: int,
     count_tokens: CountTokens,
 ) -> dict[str, Any]:
     """The cost of playing the streams of every benchmark, `passes` times by each manager, as a JSON document.
 
-    `memory_tokens` is the most of a memory that a manager is shown, `k` what a question brings back, `window` the
-    tokens that a manager of a long context keeps. Keys: `streams`, `steps`, `tokens`, `questions` of one pass;
-    `managers`, one entry each; `total`: `manager_calls`, `reader_calls`, `tokens_in`, `tokens_out`, `hours`, and
-    `money`, None where a price is not known.
+    `memory_tokens` is the most of a memory that a manager is shown, `window` the tokens of a long context, `k` what a
+    question brings back. Keys: `streams`, `steps`, `tokens`, `questions` of one pass; `managers`, one entry each;
+    `total`: `manager_calls`, `reader_calls`, `tokens_in`, `tokens_out`, `hours`, and `money`, None where a price is not
+    known.
     """
     episodes = [episode for each in streams.values() for episode in each]
     lengths = [[count_tokens(chunk.text) for chunk in episode.chunks] for episode in episodes]
@@ -95,7 +101,7 @@ def estimate(
     for name, times in passes.items():
         habit = HABITS.get(name, Habit())
         written = _times(times, _writing(habit, lengths, manager, memory_tokens))
-        read = _times(times, _reading(habit, lengths, asked, reader, k, window))
+        read = _times(times, _reading(_shown(habit, lengths, memory_tokens, window, k), asked, reader))
         money = (written.money(manager), read.money(reader))
         entries.append(
             {
@@ -126,29 +132,40 @@ def estimate(
 
 
 def _writing(habit: Habit, lengths: Sequence[Sequence[int]], rates: Rates, memory_tokens: int) -> Work:
-    """A prompt holds the instructions, the chunk, and the memory as far as it has grown and is shown."""
-    calls = read = 0.0
+    """A prompt holds the instructions, the chunk, and the memory as far as it has grown and is shown; or the
+    instructions, an item and its neighbours.
+    """
+    calls, read = 0, 0.0
     for chunks in lengths:
         for step, tokens in enumerate(chunks):
-            calls += habit.calls
+            calls += habit.calls + habit.asides
             read += habit.calls * (rates.instructions + tokens + min(memory_tokens, step * rates.reply))
+            read += habit.asides * (rates.instructions + (1 + NEIGHBOURS) * ITEM)
     return Work(calls, read, calls * rates.reply)
 
 
-def _reading(
-    habit: Habit, lengths: Sequence[Sequence[int]], asked: Sequence[Sequence[int]], rates: Rates, k: int, window: int
-) -> Work:
-    calls, read = 0, 0.0
-    for chunks, questions in zip(lengths, asked, strict=True):
-        text = sum(chunks)
-        shown = {
-            "nothing": 0.0,
-            "sentences": k * ITEM,
-            "chunks": k * text / max(1, len(chunks)),
-            "all": min(window, text),
-        }[habit.brings]
-        calls += len(questions)
-        read += sum(rates.instructions + tokens + shown for tokens in questions)
+def _shown(habit: Habit, lengths: Sequence[Sequence[int]], memory_tokens: int, window: int, k: int) -> list[float]:
+    """Tokens that a question is answered from, for each stream."""
+    match habit.read:
+        case "nothing":
+            return [0.0 for _ in lengths]
+        case "items":
+            return [float(k * ITEM) for _ in lengths]
+        case "chunks":
+            return [k * sum(chunks) / max(1, len(chunks)) for chunks in lengths]
+        case "memory":
+            return [float(min(memory_tokens, sum(chunks))) for chunks in lengths]
+        case "window":
+            return [float(min(window, sum(chunks))) for chunks in lengths]
+
+
+def _reading(shown: Sequence[float], asked: Sequence[Sequence[int]], rates: Rates) -> Work:
+    calls = sum(map(len, asked))
+    read = sum(
+        rates.instructions + tokens + texts
+        for texts, questions in zip(shown, asked, strict=True)
+        for tokens in questions
+    )
     return Work(calls, read, calls * rates.reply)
 
 

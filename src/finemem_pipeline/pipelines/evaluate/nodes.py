@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -93,8 +94,8 @@ def estimate_cost(
         manager=rates["manager"],
         reader=rates["reader"],
         memory_tokens=_recipe(training_summary, training, recipes).memory_tokens,
-        k=reader.k,
         window=evaluation.window,
+        k=reader.k,
         count_tokens=approximate_tokens,
     )
 
@@ -117,10 +118,11 @@ def play_held_out(
             f"{warm_start['warm']}: training was not finished with it. Run kedro run --pipelines=train first."
         )
     recipe = _recipe(training_summary, training, recipes)
-    asked = wiring.reader(reader)
+    usage: Counter[str] = Counter()
     scored: list[results.StreamResult] = []
     samples: dict[str, list[dict[str, Any]]] = {}
     kept: list[tuple[dict[str, Any], Path]] = []
+    asked = wiring.reader(reader)
     for played in play_managers(streams, warm_start, training_summary, evaluation, recipe, reader, asked):
         named: dict[str, Any] = {
             "manager": played.player.name,
@@ -135,10 +137,11 @@ def play_held_out(
             spent=played.spent,
             count_tokens=wiring.count_tokens(recipe.model),
         )
+        usage.update(asdict(played.asked))
         kept.append((named, played.file))
         samples.setdefault(played.player.name, []).extend(_samples(played, samples))
     shown = "trained" if "trained" in samples else next(iter(samples))
-    notes = {"usage": asdict(asked.usage), "samples": samples[shown]}
+    notes = {"usage": dict(usage), "samples": samples[shown]}
     return results.encode(scored), _rollouts(kept), notes
 
 

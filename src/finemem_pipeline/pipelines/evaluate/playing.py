@@ -22,6 +22,7 @@ from finemem_pipeline.manager import Manager, Usage, usage_by_stream
 from finemem_pipeline.manager.play import play
 from finemem_pipeline.memory import CountTokens
 from finemem_pipeline.reasoning.reader import Reader
+from finemem_pipeline.reasoning.reader import Usage as ReaderUsage
 from finemem_pipeline.records import decode_rollout, encode_rollout
 from finemem_pipeline.reporting.bars import Bar
 from finemem_pipeline.rollouts import Rollout
@@ -63,6 +64,7 @@ class Played:
     rollouts: tuple[Rollout, ...]  # in the order of the streams
     spent: tuple[Spent, ...]  # by the manager's model on each stream
     file: Path
+    asked: ReaderUsage  # what the reader did for it in this run
 
 
 def batches(streams: Mapping[str, Sequence[Episode]], size: int) -> list[Batch]:
@@ -95,7 +97,7 @@ def play_all(
         for seed in player.seeds:
             for part in parts:
                 file = folder / f"{player.name}-{digest(player.identity, seed, part.digest)}.jsonl.gz"
-                kept = _read(file)
+                kept, before = _read(file), reader.usage
                 if kept is None:
                     takes.seed = seed
                     kept = _play(make(), part, reader, count_tokens, takes)
@@ -105,7 +107,7 @@ def play_all(
                 if kept.reader != digest(reader_identity) or _failed(kept.rollouts):
                     kept = _answered(kept, part.episodes, reader, digest(reader_identity))
                     _keep(file, kept)
-                yield Played(player, seed, part, kept.rollouts, kept.spent, file)
+                yield Played(player, seed, part, kept.rollouts, kept.spent, file, reader.usage.since(before))
                 done += len(part.episodes)
                 bar.at(done)
     if found:
