@@ -77,7 +77,10 @@ def test_an_unknown_benchmark_is_told_with_the_nearest_one(untrained):
 
 @pytest.mark.parametrize(
     ("name", "missing", "pipeline"),
-    [("trained", "training_summary, warm_start", "train"), ("test", "input_record, test_episodes", "data")],
+    [
+        ("trained", "train_episodes, training_summary, warm_start", "data,train"),
+        ("test", "input_record, test_episodes", "data"),
+    ],
 )
 def test_what_a_manager_or_a_benchmark_needs_is_told_before_the_first_node(untrained, name, missing, pipeline):
     assert untrained.outcomes[name].code == 1
