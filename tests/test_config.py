@@ -338,3 +338,39 @@ def test_a_section_that_is_missing_is_named(raw):
     del raw["reader"]
     [fault] = faults(raw)
     assert fault.startswith("reader: Field required")
+
+
+def test_an_unknown_benchmark_is_told_with_the_nearest_one(raw):
+    [fault] = faults(put(raw, "evaluation.benchmarks", "realbench+memalfa"))
+    assert fault.startswith("evaluation.benchmarks: 'memalfa' is not a known benchmark. Did you mean 'memalpha'?")
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "told"),
+    [
+        ({"source": "realbensh", "path": "x"}, "benchmarks.diary.source: 'realbensh' is not a known loader. Did you"),
+        ({"source": "realbench", "path": "x", "splits": "test"}, "benchmarks.diary: 'splits' is not a known parameter"),
+        ({"source": "realbench"}, "benchmarks.diary.path: Field required"),
+    ],
+)
+def test_a_benchmark_that_cannot_be_read_is_told_with_its_place(raw, benchmark, told):
+    [fault] = faults(put(raw, "benchmarks.diary", benchmark))
+    assert fault.startswith(told)
+
+
+def test_the_names_of_the_data_pipelines_own_sets_are_taken(raw):
+    [fault] = faults(put(raw, "benchmarks.train", {"source": "realbench", "path": "x"}))
+    assert fault.startswith("benchmarks.train: the name is taken")
+
+
+def test_a_file_and_benchmarks_are_not_both_evaluated_on(raw):
+    put(raw, "evaluation.path", "more.jsonl")
+    assert list(parse_parameters(raw).evaluation.held_out(parse_parameters(raw).benchmarks)) == ["more.jsonl"]
+    [fault] = faults(put(raw, "evaluation.benchmarks", ["realbench"]))
+    assert fault.startswith("evaluation.path and evaluation.benchmarks: both say what to evaluate on.")
+
+
+@pytest.mark.parametrize(("place", "value"), [("seeds", [1, 1]), ("training_seeds", "2+2")])
+def test_a_seed_that_stands_twice_is_refused(raw, place, value):
+    [fault] = faults(put(raw, f"evaluation.{place}", value))
+    assert fault.startswith(f"evaluation.{place}: found ")

@@ -11,7 +11,7 @@ from finemem_pipeline.config import parse_parameters
 from finemem_pipeline.episodes import Chunk, Episode
 from finemem_pipeline.errors import DataError
 from finemem_pipeline.generation import GeneratorError
-from finemem_pipeline.preflight import PreflightError, check, looks_local, model_is_there
+from finemem_pipeline.preflight import PreflightError, check, looks_local, model_is_there, spared
 from finemem_pipeline.retrieval.dense import RetrieverError
 
 
@@ -170,3 +170,31 @@ def test_the_model_of_a_retriever_and_its_library_are_looked_for(kind, node, mod
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(RetrieverError, match="pip install sentence-transformers"):
         check(parameters(model, reader={"retriever": {"kind": kind, "model": str(model)}}), {node})
+
+
+def sets(tmp_path, **evaluation):
+    benchmarks = {"mine": {"source": "realbench", "path": str(tmp_path / "mine.jsonl")}}
+    return parameters(benchmarks=benchmarks, evaluation=evaluation)
+
+
+def test_the_file_of_every_benchmark_asked_for_is_looked_for(tmp_path):
+    check(sets(tmp_path), {"held_out_streams"})
+    with pytest.raises(DataError, match=r"mine\.jsonl: no such file or folder"):
+        check(sets(tmp_path, benchmarks=["mine"]), {"held_out_streams"})
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "needed"),
+    [
+        ({"managers": ["no_memory"]}, {"test_episodes", "input_record"}),
+        ({"managers": ["no_memory", "untrained"], "benchmarks": ["mine"]}, set()),
+        ({"managers": ["no_memory", "trained"], "benchmarks": ["mine"], "dry_run": True}, set()),
+        (
+            {"managers": ["imitation"], "benchmarks": ["mine", "test"]},
+            {"test_episodes", "input_record", "train_episodes", "training_summary", "warm_start"},
+        ),
+    ],
+)
+def test_an_evaluation_needs_only_what_its_managers_and_benchmarks_need(tmp_path, evaluation, needed):
+    everything = {"test_episodes", "input_record", "train_episodes", "training_summary", "warm_start"}
+    assert everything - spared(sets(tmp_path, **evaluation)) == needed

@@ -356,22 +356,17 @@ class BenchmarkConfig(Section):
     sources: Names = []
     """Keep only these sources; empty keeps all."""
 
-    @field_validator("source")
-    @classmethod
-    def _source_is_known(cls, source: str) -> str:
-        if source not in BENCHMARKS:
-            raise ValueError(unknown("source", source, BENCHMARKS, "loader"))
-        return source
-
 
 class BenchmarksConfig(RootModel[dict[str, BenchmarkConfig]]):
     """Held-out sets by name."""
 
     @model_validator(mode="after")
-    def _names_are_free(self) -> Self:
-        for name in self.root:
+    def _sets_can_be_told_apart_and_read(self) -> Self:
+        for name, benchmark in self.root.items():
             if name in RESERVED:
                 raise ValueError(f"benchmarks.{name}: the name is taken by the data pipeline's own {name} set.")
+            if benchmark.source not in BENCHMARKS:
+                raise ValueError(unknown(f"benchmarks.{name}.source", benchmark.source, BENCHMARKS, "loader"))
         return self
 
 

@@ -79,3 +79,10 @@ def test_a_catalog_builds_them_with_metadata(tmp_path: Path) -> None:
     assert catalog.load("streams") == [STREAM]
     assert catalog["streams"].metadata == {"layer": "primary"}
     assert str(tmp_path / "s.jsonl") in str(catalog["streams"])
+
+
+def test_where_there_is_no_file_what_was_given_for_that_is_loaded_and_nothing_exists(tmp_path: Path):
+    dataset = JsonDataset(filepath=str(tmp_path / "training.json"), absent={})
+    assert (dataset.load(), dataset.exists()) == ({}, False)
+    dataset.save({"seed": 1})
+    assert (dataset.load(), dataset.exists()) == ({"seed": 1}, True)
