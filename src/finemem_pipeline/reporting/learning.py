@@ -17,16 +17,17 @@ Row = Mapping[str, Any]
 
 
 _SPEED = (
-    "Medians over seeds with bootstrap intervals, > where a run did not get there in {updates} updates. The goal "
-    "is 90 % of the attainable score, {attainable}: that of a manager that is told which sentences state a fact, "
-    "and keeps those. Calls are questions that the reader had to answer, without those in its cache. Memory in "
-    "words, of the runs that reached the goal. Mean score: over all updates."
+    "Updates and calls: medians over seeds, memory and mean score: means, all with bootstrap intervals; > where a"
+    " run did not get there in {updates} updates. The goal is 90 % of {attainable}, the score of a manager that "
+    "is told which sentences state a fact, keeps those and replaces none: a reference, no upper bound. Calls are "
+    "questions that the reader had to answer, without those in its cache. Memory in words, of the runs that "
+    "reached the goal. Mean score: over all updates."
 )
 _END = (
     "After the last update, greedy, on held-out streams: means over seeds with bootstrap intervals. Spread: "
     "standard deviation of the score over seeds. Corrected: the score of questions about facts that a later chunk"
-    " corrected. Kept: share of the sentences. Collapsed runs keep less than one sentence in twenty (skips) or "
-    "more than 19 (copies), or fell to half of their best score (fell)."
+    " corrected. Kept: share of the sentences. Collapsed: the mean chance of keeping a sentence is at most .05 "
+    "(skips) or at least .95 (copies), or the score fell to half of its best (fell)."
 )
 _NOISE = (
     "SNR: |mean|²/variance of one group's gradient, so 1/SNR groups are as much signal as noise. Cosine: with the"
@@ -145,7 +146,7 @@ def _seeds(steps: int, rows: Sequence[Row], updates: int) -> Plot:
             axes.plot(cell["mean"], place, "|", color=INK, markersize=13, markeredgewidth=2.2)
         for told, colour in (("collapsed", COLOURS[1]), ("did not", COLOURS[0])):
             axes.plot([], [], "o", color=colour, markersize=4, label=told)
-        axes.axvline(rows[0]["attainable"]["mean"], color=INK, linewidth=0.8, linestyle=":", label="attainable")
+        axes.axvline(rows[0]["attainable"]["mean"], color=INK, linewidth=0.8, linestyle=":", label="goal's reference")
         axes.set_yticks(range(len(rows)), [row["variant"] for row in reversed(rows)])
         axes.grid(axis="x")
         axes.set_xlabel("score")
