@@ -141,10 +141,14 @@ def accuracy_against_tokens(evaluation: Evaluation, benchmark: str | None = None
         return None
 
     def draw(axes: Axes) -> None:
+        from matplotlib.ticker import MaxNLocator
+
         filled = [cell["memory_tokens"] for _, cell in points if cell["memory_tokens"] > 0]
         near = max(10.0, min(filled, default=0.0))  # below this the axis is linear, down to nothing
         if filled and max(filled) > 20 * min(filled):
             axes.set_xscale("symlog", linthresh=near, linscale=0.6)
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}" if value >= 0 else "")
         front = pareto_front([(cell["memory_tokens"], cell["score"]) for _, cell in points])
         axes.plot(*zip(*front, strict=True), color=INK, alpha=0.3, linewidth=1, drawstyle="steps-post", zorder=1)

@@ -53,8 +53,8 @@ def costs(evaluation: Evaluation) -> Grid:
         "Of one pass over the streams. Writing: calls to the manager's model, tokens of its prompts and replies, and "
         f"seconds, all divided by the questions asked. Reading: what the reader was asked for.{told}",
         (
-            *("manager", "passes", "write calls", "tokens in", "tokens out", "seconds"),
-            *("read calls", "tokens in", "tokens out"),
+            *("manager", "passes", "write calls", "write tokens in", "write tokens out", "write seconds"),
+            *("read calls", "read tokens in", "read tokens out"),
         ),
         tuple(rows),
     )
