@@ -27,13 +27,16 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-UPDATES, WARM_UPDATES, IMITATED = 14, 60, 72
+WARM_UPDATES, IMITATED = 60, 72
+LEAST_KILLS, MOST_KILLS = 6, 24
+SPACING = 3  # updates of reinforcement learning for each kill
 STRIKES = ("writing", "writing", "update")  # drawn from, for every kill but those that strike a process that starts
 PATIENCE = 900.0  # seconds until a run must have come somewhere
 TIMINGS = ("seconds/", "tokens_per_second")
@@ -53,7 +56,7 @@ PARAMETERS = {
         }
     },
     "training": {
-        **{"recipe": "victim", "steps": UPDATES, "group_size": 4, "episodes_per_step": 2},
+        **{"recipe": "victim", "group_size": 4, "episodes_per_step": 2},
         **{"checkpoint_every": 2, "keep_checkpoints": 2},
         "warm_start": {"steps": WARM_UPDATES, "batch": 8, "imitation_steps": IMITATED, "check_every": 12},
     },
@@ -79,8 +82,8 @@ class Strike:
     files: int = 0  # of a checkpoint that is being written, so many are there
 
 
-def make_project(folder: Path) -> None:
-    """The parts of the checkout that a run needs, with a small model and small parameters."""
+def make_project(folder: Path, steps: int) -> None:
+    """The parts of the checkout that a run of so many updates needs, with a small model and small parameters."""
     from finemem_pipeline.training.random_model import build
 
     shutil.copytree(ROOT / "conf", folder / "conf", ignore=shutil.ignore_patterns("local", "test"))
@@ -88,7 +91,7 @@ def make_project(folder: Path) -> None:
     (folder / "src").mkdir()
     (folder / "conf" / "test").mkdir()
     (folder / "conf" / "test" / "mlflow.yml").write_text("enabled: false\n", encoding="utf-8")
-    set_parameters(folder)
+    set_parameters(folder, steps=steps)
     build(folder / "data" / "06_models" / "base" / "tiny", dropout=0.1)
 
 
@@ -193,20 +196,28 @@ def expect(held: bool, what: str) -> None:
         raise Unexpected(what)
 
 
+def updates_for(kills: int) -> int:
+    """Of reinforcement learning: more than can be done before the last kill."""
+    return SPACING * (kills - in_warm_start(kills)) + 4
+
+
+def in_warm_start(kills: int) -> int:
+    """How many of the kills strike there."""
+    return kills // 3
+
+
 def plans(kills: int, seed: int) -> list[Strike]:
-    """Points to strike at, in the order in which a run comes by."""
+    """Points to strike at, in the order in which a run comes by: one in every stretch of so many updates."""
     draw = random.Random(seed)
-    in_warm_start = max(2, kills // 3)
+    early = in_warm_start(kills)
     found = []
-    for phase, count, last in (
-        ("warm_start", in_warm_start, IMITATED - 8),
-        ("fine_mem", kills - in_warm_start, UPDATES - 6),
-    ):
-        kinds = ["writing", "update", *(draw.choice(STRIKES) for _ in range(count - 2))][:count]
+    for phase, count, stretch in (("warm_start", early, (IMITATED - 8) // early), ("fine_mem", kills - early, SPACING)):
+        kinds = ["writing", "update", *(draw.choice(STRIKES) for _ in range(count - 2))]
         draw.shuffle(kinds)
-        for kind, after in zip(kinds, sorted(draw.randint(1, last) for _ in kinds), strict=True):
+        for place, kind in enumerate(kinds):
+            after = 1 + stretch * place + draw.randrange(stretch)
             found.append(Strike(kind, phase, after, draw.uniform(0.0, 1.5), draw.randint(0, 9)))
-    found[draw.randrange(in_warm_start, kills)] = Strike("starting", "fine_mem", 0, draw.uniform(2.0, 12.0))
+    found[draw.randrange(early, kills)] = Strike("starting", "fine_mem", 0, draw.uniform(2.0, 12.0))
     return found
 
 
@@ -268,37 +279,37 @@ def compare_checkpoint(reference: Path, project: Path, phase: str) -> int:
 
 def compare(reference: Path, project: Path) -> None:
     """Prints digests. Raises Different."""
-    for phase, names in (("warm_start", ("warm", "imitation")), ("fine_mem", (f"policy-{UPDATES:05d}",))):
+    for phase, results in (("warm_start", ("warm", "imitation")), ("fine_mem", ("policy-*",))):
         ours, theirs = (run_folder(each, phase) for each in (project, reference))
         assert ours is not None
         assert theirs is not None
-        last = f"checkpoints/checkpoint-{max(steps(reference, phase))}"
-        for name in (*names, last):
-            found, expected = digest_of(ours / name), digest_of(theirs / name)
-            print(f"{phase}/{name}: {expected} left alone, {found} killed")
-            if found != expected:
+        names = [str(found.relative_to(theirs)) for pattern in results for found in theirs.glob(pattern)]
+        for name in (*names, f"checkpoints/checkpoint-{max(steps(reference, phase))}"):
+            killed, alone = digest_of(ours / name), digest_of(theirs / name)
+            print(f"{phase}/{name}: {alone} left alone, {killed} killed")
+            if killed != alone:
                 raise Different(f"{phase}/{name} differs")
-    for found_row, row in zip(metrics_of(ours), metrics_of(theirs), strict=True):
-        differing = {name: (row.get(name), found_row.get(name)) for name in {*row, *found_row}}
-        differing = {name: pair for name, pair in differing.items() if pair[0] != pair[1]}
+    rows, found_rows = metrics_of(theirs), metrics_of(ours)
+    for row, found_row in zip_longest(rows, found_rows, fillvalue={}):
+        pairs = {name: (row.get(name), found_row.get(name)) for name in {*row, *found_row}}
+        differing = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
         if differing:
-            raise Different(f"the metrics of update {row['step']} differ (left alone, killed): {differing}")
+            raise Different(f"the metrics of update {pairs['step'][0]} differ (left alone, killed): {differing}")
     played = {path.name: path.read_bytes() for path in theirs.glob("rollouts/*.jsonl")}
     if played != {path.name: path.read_bytes() for path in ours.glob("rollouts/*.jsonl")}:
         raise Different("the rollouts differ")
-    print(f"metrics of {len(metrics_of(theirs))} updates and {len(played)} files of rollouts are the same")
-    moved = sum(row["grad_norm"] > 0 for row in metrics_of(theirs))
-    print(f"{moved} of them moved the weights")
-    expect(moved > UPDATES / 2, "most updates moved nothing: there was little to be compared")
+    moved = sum(row["grad_norm"] > 0 for row in rows)
+    print(f"metrics of {len(rows)} updates and {len(played)} files of rollouts are the same; {moved} moved the weights")
+    expect(moved > len(rows) / 2, "most updates moved nothing: there was little to be compared")
 
 
 def trial(scratch: Path, kills: int, seed: int) -> None:
     """Prints what happens. Raises Different or Unexpected."""
     reference, project = scratch / "reference", scratch / "project"
-    make_project(project)
+    make_project(project, updates_for(kills))
     finish(project, "data,qa_generation")
     shutil.copytree(project, reference)
-    set_parameters(reference, keep_checkpoints=1000)
+    set_parameters(reference, steps=updates_for(kills), keep_checkpoints=1000)
     print(f"left alone: {finish(reference, 'train'):.0f} s", flush=True)
     for number, plan in enumerate(plans(kills, seed), 1):
         begin = time.monotonic()
@@ -313,12 +324,12 @@ def trial(scratch: Path, kills: int, seed: int) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Kills a training run again and again, and compares its end.")
-    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--kills", type=int, default=10, help=f"{LEAST_KILLS} to {MOST_KILLS}")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            trial(Path(scratch), max(6, arguments.kills), arguments.seed)
+            trial(Path(scratch), min(MOST_KILLS, max(LEAST_KILLS, arguments.kills)), arguments.seed)
         except (Different, Unexpected) as error:
             print(f"NOT identical: {error}" if isinstance(error, Different) else f"stopped: {error}")
             return 1
