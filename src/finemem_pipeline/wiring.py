@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from copy import copy
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -45,7 +44,7 @@ from finemem_pipeline.reasoning.cache import AnswerCache
 from finemem_pipeline.reasoning.extractive import ExtractiveReasoner
 from finemem_pipeline.reasoning.judge import Judge, RubricJudge
 from finemem_pipeline.reasoning.prompted import PromptedReasoner
-from finemem_pipeline.reasoning.reader import Reader, Usage
+from finemem_pipeline.reasoning.reader import Reader
 from finemem_pipeline.reasoning.whole import WholeText
 from finemem_pipeline.retrieval import BM25, Everything, Retriever
 from finemem_pipeline.retrieval.dense import Dense, mean_encoder, sentence_encoder
@@ -187,10 +186,7 @@ def reader(config: ReaderConfig, clock: Clock | None = None) -> Reader:
 
 def whole_reader(made: Reader) -> Reader:
     """The same reader, shown the whole memory in its order instead of the k items that fit the question."""
-    whole = copy(made)
-    whole.retriever, whole.reasoner, whole.k = Everything(), WholeText(made.reasoner), sys.maxsize
-    whole.usage = Usage()
-    return whole
+    return made.but(retriever=Everything(), reasoner=WholeText(made.reasoner), k=sys.maxsize)
 
 
 def reader_identity(config: ReaderConfig, made: Reader) -> dict[str, Any]:

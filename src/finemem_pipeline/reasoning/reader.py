@@ -67,6 +67,24 @@ class Reader:
         self.usage = Usage()
         self._told = False  # that a judge is missing
 
+    def but(
+        self,
+        *,
+        retriever: Retriever | None = None,
+        reasoner: Reasoner | None = None,
+        k: int | None = None,
+        cache: AnswerCache | None = None,
+    ) -> Reader:
+        """The same reader with other parts, which has been asked nothing yet."""
+        return Reader(
+            retriever or self.retriever,
+            reasoner or self.reasoner,
+            k=self.k if k is None else k,
+            cache=self.cache if cache is None else cache,
+            max_unscored_share=self.max_unscored_share,
+            judge=self.judge,
+        )
+
     def answer(self, pairs: Sequence[tuple[Question, MemoryBank]]) -> list[Answer]:
         """One answer per (question, memory), in order: one call of the retriever, one of the reasoner, at most one of
         the judge.

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 Row = dict[str, Any]
+
+log = logging.getLogger(__name__)
 
 
 class Ledger:
@@ -32,19 +35,24 @@ class Ledger:
         self._cells[json.dumps(dict(cell))] = list(rows)
 
     def _read(self) -> Iterator[Row]:
-        """The whole lines; what a kill cut off at the end is cut off here too, so that the next line begins afresh."""
+        """The whole lines; what a kill cut off at the end is cut off here too, so that the next line begins afresh.
+
+        A line that is whole and cannot be read is left where it stands: its cell is played again.
+        """
         if not self.path.is_file():
             return
         whole = 0
         with self.path.open("rb") as file:
-            for line in file:
-                try:
-                    found = json.loads(line) if line.endswith(b"\n") else None
-                except ValueError:
-                    found = None
-                if found is None:
+            for number, line in enumerate(file, start=1):
+                if not line.endswith(b"\n"):
                     break
                 whole += len(line)
+                try:
+                    found = json.loads(line)
+                    found["cell"], found["rows"]
+                except (ValueError, TypeError, KeyError):
+                    log.warning("%s: line %d cannot be read; what it held is done again", self.path, number)
+                    continue
                 yield found
         if whole < self.path.stat().st_size:
             os.truncate(self.path, whole)

@@ -40,9 +40,9 @@ from finemem_pipeline.rollouts import RolloutGroup
 from finemem_pipeline.training import not_finite
 from finemem_pipeline.training.checkpoints import Keeping
 from finemem_pipeline.training.hardware import device, give_back_memory
-from finemem_pipeline.training.ledger import Ledger
 from finemem_pipeline.training.measures import step_measures
 from finemem_pipeline.training.not_finite import Failed
+from finemem_pipeline.training.paid import Paid
 from finemem_pipeline.training.runs import Run, step_of
 from finemem_pipeline.training.samples import StepSample, step_samples
 from finemem_pipeline.training.schedule import episode_order, longest, question_subset
@@ -75,8 +75,8 @@ def result_name(steps: int) -> str:
 BASELINE = "baseline.json"
 """Beside a checkpoint: what advantages that remember have seen so far."""
 
-LEDGER = "paid.jsonl"
-"""In the folder of a run: see `ledger`."""
+PAID = "paid.jsonl"
+"""In the folder of a run: see `paid`."""
 
 OnPhase = Callable[[int, str], None]
 """(update, what is happening): for progress bars."""
@@ -261,14 +261,14 @@ def train(
     retell(run, settings.steps)
     if checkpoint is not None:
         practice.baseline = MovingBaseline(**json.loads((checkpoint / BASELINE).read_text(encoding="utf-8")))
-    ledger = Ledger(run.folder / LEDGER, done)
-    practice.reader = ledger.around(practice.reader)
+    paid = Paid(run.folder / PAID, done)
+    practice.reader = paid.around(practice.reader)
     order = episode_order(len(practice.episodes), settings.steps * settings.episodes_per_step, settings.seed)
     played: list[StepSample] = []
 
     def play_synced(update: int, indices: Sequence[int]) -> list[StepSample]:
         sync(trainer.accelerator.unwrap_model(trainer.model))
-        ledger.update = update
+        paid.update = update
         played[:] = practice.play_step(update, indices)
         return played
 
@@ -290,7 +290,7 @@ def train(
             settings.keep_checkpoints,
             beside={BASELINE: lambda: asdict(practice.baseline)},
             not_finite=keep_batch,
-            kept=ledger.settle,
+            kept=paid.settle,
         ),
     )
     trainer.remove_callback(PrinterCallback)  # the metric file and the progress bar tell the same

@@ -76,9 +76,7 @@ def measure_fidelity(bench: CreditBenchConfig, data: DataConfig, reader: ReaderC
         given = fingerprint.streams(episodes)
 
     def make_reader() -> Reader:
-        return Reader(
-            answers.retriever, answers.reasoner, answers.k, AnswerCache(None), answers.max_unscored_share, answers.judge
-        )
+        return answers.but(cache=AnswerCache())
 
     made_by = {
         "reader": wiring.reader_identity(reader, answers),

@@ -18,6 +18,7 @@ from finemem_pipeline.errors import FinememError
 from finemem_pipeline.generation import Sampling
 from finemem_pipeline.manager.policy import PolicyManager, Prompter
 from finemem_pipeline.manager.teacher import Teacher
+from finemem_pipeline.metrics import JUDGE
 from finemem_pipeline.reasoning.probes import Sample
 from finemem_pipeline.reasoning.reader import Reader
 from finemem_pipeline.reporting.bars import Bar
@@ -127,6 +128,8 @@ def train_policy(
         )
     clock = Clock()
     reader = wiring.reader(reader_config, clock)
+    if reader.judge is None:
+        _no_judge_is_needed(episodes)
     config = {
         "episodes": fingerprint.streams(episodes),
         "warm_start": Path(warm[WARM]).parent.name,
@@ -213,6 +216,16 @@ def _train(
             on_phase=lambda update, now: bar.at(update - 1, now),
         )
         train(model, tokenizer, practice, settings, run, twin.sync)
+
+
+def _no_judge_is_needed(episodes: Sequence[Episode]) -> None:
+    """Left unscored, such questions would teach nothing, and nobody would be told."""
+    judged = sorted({e.source for e in episodes if any(question.metric == JUDGE for question in e.questions)})
+    if judged:
+        raise FinememError(
+            f"reader.judge: found none, but training streams of {', '.join(judged)} have questions that only a "
+            "language model can score. Name one in reader.judge, or leave these sources out with data.sources."
+        )
 
 
 def _made_with(recipe: Recipe) -> dict[str, Any]:

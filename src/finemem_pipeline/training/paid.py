@@ -18,11 +18,11 @@ from finemem_pipeline.reasoning.cache import AnswerCache
 from finemem_pipeline.reasoning.reader import Reader
 
 
-class Ledger:
+class Paid:
     """Keys of the answers by the update that paid for them, in a file of one JSON row per purchase."""
 
     def __init__(self, path: Path, step: int) -> None:
-        """Takes up the ledger of a run that goes on after `step` updates."""
+        """Takes up the file of a run that goes on after `step` updates."""
         self.path = path
         self.update = step + 1
         """The update that pays now."""
@@ -44,16 +44,10 @@ class Ledger:
         os.replace(part, self.path)
 
     def around(self, reader: Reader) -> Reader:
-        """A reader that answers as this one does, and counts by the ledger."""
+        """A reader that answers as this one does, and counts by this file."""
         if reader.cache is None or reader.cache.path is None:
             return reader  # what it has answered dies with the process
-        return Reader(
-            reader.retriever,
-            _Reasoner(reader.reasoner, reader.cache, self),
-            k=reader.k,
-            cache=_Cache(reader.cache, self),
-            max_unscored_share=reader.max_unscored_share,
-        )
+        return reader.but(reasoner=_Reasoner(reader.reasoner, reader.cache, self), cache=_Cache(reader.cache, self))
 
     def _rows(self) -> list[dict[str, Any]]:
         """What was written, up to a row that a kill cut off."""
@@ -70,26 +64,26 @@ class Ledger:
 class _Cache(AnswerCache):
     """Does not know the answers that are owed."""
 
-    def __init__(self, cache: AnswerCache, ledger: Ledger) -> None:
+    def __init__(self, cache: AnswerCache, paid: Paid) -> None:
         super().__init__(cache.path)
         self._cache = cache
-        self._ledger = ledger
+        self._paid = paid
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Reply]:
-        return self._cache.get([key for key in keys if key not in self._ledger.owed])
+        return self._cache.get([key for key in keys if key not in self._paid.owed])
 
     def put(self, replies: Mapping[bytes, Reply]) -> None:
-        self._ledger.write(list(replies))
+        self._paid.write(list(replies))
         self._cache.put(replies)
 
 
 class _Reasoner:
     """Gives out the answers that are owed from the cache, and asks for the others."""
 
-    def __init__(self, reasoner: Reasoner, cache: AnswerCache, ledger: Ledger) -> None:
+    def __init__(self, reasoner: Reasoner, cache: AnswerCache, paid: Paid) -> None:
         self._reasoner = reasoner
         self._cache = cache
-        self._ledger = ledger
+        self._paid = paid
 
     @property
     def identity(self) -> str:
@@ -97,7 +91,7 @@ class _Reasoner:
 
     def answer(self, asked: Sequence[Asked]) -> list[Reply]:
         keys = [AnswerCache.key(self.identity, one) for one in asked]
-        known = self._cache.get([key for key in keys if key in self._ledger.owed])
+        known = self._cache.get([key for key in keys if key in self._paid.owed])
         missing = [one for one, key in zip(asked, keys, strict=True) if key not in known]
         fresh = iter(self._reasoner.answer(missing) if missing else ())
         return [known[key] if key in known else next(fresh) for key in keys]

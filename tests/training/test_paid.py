@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from finemem_pipeline.episodes import Question
 from finemem_pipeline.memory import Insert, MemoryBank
 from finemem_pipeline.reasoning import Reply
 from finemem_pipeline.reasoning.cache import AnswerCache
+from finemem_pipeline.reasoning.judge import Verdict
 from finemem_pipeline.reasoning.reader import Reader, Usage
+from finemem_pipeline.reasoning.scripted import ScriptedJudge
 from finemem_pipeline.retrieval import BM25
-from finemem_pipeline.training.ledger import Ledger
+from finemem_pipeline.training.paid import Paid
 
 
 class Counting:
@@ -36,13 +40,13 @@ class Updates:
 
     def __init__(self, folder, step: int) -> None:
         self.reasoner = Counting()
-        self.ledger = Ledger(folder / "paid.jsonl", step)
+        self.paid = Paid(folder / "paid.jsonl", step)
         cache = AnswerCache(folder / "answers.sqlite")
-        self.reader = self.ledger.around(Reader(BM25(), self.reasoner, cache=cache))
+        self.reader = self.paid.around(Reader(BM25(), self.reasoner, cache=cache))
 
     def play(self, update: int, *texts: str) -> Usage:
         before = self.reader.usage
-        self.ledger.update = update
+        self.paid.update = update
         self.reader.answer([(question(text), BANK) for text in texts])
         return self.reader.usage.since(before)
 
@@ -76,7 +80,7 @@ def test_what_a_checkpoint_holds_is_paid_for(tmp_path):
     first = Updates(tmp_path, 0)
     first.play(1, "a")
     first.play(2, "b")
-    first.ledger.settle(1)
+    first.paid.settle(1)
     again = Updates(tmp_path, 1)
     assert again.play(2, "a", "b") == Usage(questions=2, calls=1, hits=1, misses=1)
 
@@ -100,14 +104,22 @@ def test_a_key_whose_answer_never_reached_the_cache_is_asked(tmp_path):
 def test_a_row_cut_off_by_a_kill_is_left_out_and_the_next_one_stands_by_itself(tmp_path):
     first = Updates(tmp_path, 0)
     first.play(1, "a")
-    with first.ledger.path.open("a") as stream:
+    with first.paid.path.open("a") as stream:
         stream.write('{"update": 1, "ke')
     again = Updates(tmp_path, 0)
     again.play(1, "b")
-    assert len(Updates(tmp_path, 0).ledger.owed) == 2
+    assert len(Updates(tmp_path, 0).paid.owed) == 2
+
+
+def test_what_a_judge_scores_is_scored_as_before(tmp_path):
+    cache = AnswerCache(tmp_path / "answers.sqlite")
+    reader = Reader(BM25(), Counting(), cache=cache, judge=ScriptedJudge(lambda case: Verdict(0.5)))
+    around = Paid(tmp_path / "paid.jsonl", 0).around(reader)
+    [answer] = around.answer([(replace(question("who has the key"), metric="judge"), BANK)])
+    assert (answer.score, answer.failure) == (0.5, None)
 
 
 @pytest.mark.parametrize("cache", [None, AnswerCache()])
 def test_a_reader_that_keeps_nothing_on_disk_is_left_as_it_is(tmp_path, cache):
     reader = Reader(BM25(), Counting(), cache=cache)
-    assert Ledger(tmp_path / "paid.jsonl", 0).around(reader) is reader
+    assert Paid(tmp_path / "paid.jsonl", 0).around(reader) is reader
