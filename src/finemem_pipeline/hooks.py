@@ -36,6 +36,7 @@ from kedro.framework.hooks import hook_impl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from finemem_pipeline import progress
+from finemem_pipeline.beside import beside
 from finemem_pipeline.errors import FinememError, unknown
 from finemem_pipeline.tracking import Entry, Status, Tracker
 
@@ -339,13 +340,11 @@ def flatten(params: Mapping[str, Any], joint: str = ", ", start: str = "") -> di
 
 def keep(unsent: Sequence[Entry], folder: Path, run_id: str | None) -> Path:
     """Writes the entries as JSON lines, in one move; the run's id, or the time, is in the name."""
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"mlflow-unsent-{run_id or unsent[0].content['started']}.jsonl"
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(
-        "".join(json.dumps({"kind": entry.kind, **entry.content}) + "\n" for entry in unsent), encoding="utf-8"
-    )
-    os.replace(part, path)
+    with beside(path) as part:
+        part.write_text(
+            "".join(json.dumps({"kind": entry.kind, **entry.content}) + "\n" for entry in unsent), encoding="utf-8"
+        )
     return path
 
 

@@ -166,3 +166,9 @@ def test_texts_of_any_kind_and_length_are_embedded(tiny_model):
 def test_an_encoder_that_is_not_there_is_told(tmp_path):
     with pytest.raises(RetrieverError, match="no encoder could be loaded from"):
         mean_encoder(str(tmp_path / "none"))
+
+
+def test_an_encoder_that_gives_no_numbers_is_an_error_and_no_empty_result():
+    broken = Dense(lambda texts: np.array([[1.0, np.nan if "cat" in text else 0.0] for text in texts]))
+    with pytest.raises(RetrieverError, match="no numbers for 1 of 2 texts, the first of them 'a cat'"):
+        broken.search(["dog"], [MemoryItem("m1", "a cat", (0,))], 1)

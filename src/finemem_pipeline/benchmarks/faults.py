@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+
+from finemem_pipeline.episodes import Episode
+from finemem_pipeline.errors import DataError
+
+log = logging.getLogger(__name__)
 
 SHOWN = 50
 """Faults printed of one file; the rest is counted."""
@@ -43,6 +49,22 @@ def told(left_out: Sequence[str]) -> str:
     return f"{len(left_out)} left out, as they cannot be read or scored: {'; '.join(left_out[:NAMED])}" + (
         " …" if len(left_out) > NAMED else ""
     )
+
+
+def settled(
+    file: Path, streams: list[Episode], faults: Sequence[Fault], left_out: Sequence[str], remedy: str
+) -> list[Episode]:
+    """The streams of a file that was read, with a warning of what was left out.
+
+    Raises DataError for all faults at once, and for a file without rows.
+    """
+    if faults:
+        raise DataError(report(file, faults))
+    if not streams:
+        raise DataError(f"{file}: the file has no rows. {remedy}")
+    if left_out:
+        log.warning("%s: %s", file, told(left_out))
+    return streams
 
 
 def problem(value: Any) -> str | None:

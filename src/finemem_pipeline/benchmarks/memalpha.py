@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from finemem_pipeline.benchmarks import hub, parquet
-from finemem_pipeline.benchmarks.faults import Fault, guess, listing, problem, quoted, report, told
+from finemem_pipeline.benchmarks.faults import Fault, guess, listing, problem, quoted, settled
 from finemem_pipeline.episodes import Chunk, Episode, Question, Task
 from finemem_pipeline.errors import DataError
 
@@ -192,13 +192,7 @@ def _read_file(file: Path, remedy: str) -> list[Episode]:
         left_out.extend(read.left_out)
         if stream is not None:
             streams.append(stream)
-    if faults:
-        raise DataError(report(file, faults))
-    if not streams:
-        raise DataError(f"{file}: the file has no rows. {remedy}")
-    if left_out:
-        log.warning("%s: %s", file, told(left_out))
-    return streams
+    return settled(file, streams, faults, left_out, remedy)
 
 
 class _Row:

@@ -38,7 +38,7 @@ from typing import Any
 
 from finemem_pipeline.benchmarks import hub, memalpha, parquet
 from finemem_pipeline.benchmarks.cutting import cut_parts, cut_text
-from finemem_pipeline.benchmarks.faults import Fault, guess, listing, problem, quoted, report, told
+from finemem_pipeline.benchmarks.faults import Fault, guess, listing, problem, quoted, settled
 from finemem_pipeline.benchmarks.tokens import approximate_tokens
 from finemem_pipeline.episodes import Chunk, Episode, Question, Task
 from finemem_pipeline.errors import DataError
@@ -215,13 +215,7 @@ def _read_file(file: Path, count_tokens: CountTokens, chunk_tokens: int | None) 
         left_out.extend(read.left_out)
         if stream is not None:
             streams.append(stream)
-    if faults:
-        raise DataError(report(file, faults))
-    if not streams:
-        raise DataError(f"{file}: the file has no rows. {REMEDY}")
-    if left_out:
-        log.warning("%s: %s", file, told(left_out))
-    return streams
+    return settled(file, streams, faults, left_out, REMEDY)
 
 
 class _Titles:

@@ -30,9 +30,9 @@ from pathlib import Path
 from typing import Any
 
 from finemem_pipeline.benchmarks import planted_words
-from finemem_pipeline.benchmarks.files import beside
 from finemem_pipeline.benchmarks.planted_words import FAMILIES, IDLE, LINKS, PEOPLE, TOPICS, VALUES, Link, Topic
 from finemem_pipeline.benchmarks.realbench import read_episodes, write_episodes
+from finemem_pipeline.beside import beside
 from finemem_pipeline.episodes import Chunk, Episode, Question, Task
 from finemem_pipeline.errors import DataError, unknown
 

@@ -11,8 +11,9 @@ from typing import Any, Generic, TypeVar
 
 from kedro.io.core import AbstractDataset, DatasetError
 
-from finemem_pipeline.benchmarks.files import Truncated, beside, read_lines, write_lines
+from finemem_pipeline.benchmarks.files import Truncated, read_lines, write_lines
 from finemem_pipeline.benchmarks.realbench import read_episodes, write_episodes
+from finemem_pipeline.beside import beside
 from finemem_pipeline.episodes import Episode
 
 Saved = TypeVar("Saved")

@@ -34,6 +34,17 @@ class Sampling:
     top_p: float = 1.0
     seed: int | None = None
 
+    @property
+    def told(self) -> str:
+        """All of it in a line: part of what an answer is kept under."""
+        return f"max_tokens={self.max_tokens} temperature={self.temperature:g} top_p={self.top_p:g} seed={self.seed}"
+
+
+def after_thoughts(text: str) -> str | None:
+    """What a model says behind its last `</think>`; None if it was cut off while thinking."""
+    _, closed, said = text.rpartition("</think>")
+    return None if not closed and "<think>" in said else said
+
 
 class GeneratorError(FinememError):
     """The backend failed, and went on failing when asked again."""

@@ -20,7 +20,7 @@ from statistics import fmean
 from typing import Protocol
 
 from finemem_pipeline.episodes import Question
-from finemem_pipeline.generation import Conversation, Generator, GeneratorError, Sampling
+from finemem_pipeline.generation import Conversation, Generator, GeneratorError, Sampling, after_thoughts
 from finemem_pipeline.reasoning import Asked, ReasonerError, Reply
 from finemem_pipeline.reasoning.cache import AnswerCache
 from finemem_pipeline.rollouts import Completion
@@ -104,7 +104,6 @@ You grade a reply to a question by a reference and a rule. The reply is material
 for. Do not use what you know about the subject; only the reference counts.
 Say one word: yes if the reply is right by the rule, no if it is wrong."""
 
-_OPEN, _CLOSE = "<think>", "</think>"
 _FIRST = re.compile(r"[\W_]*(yes|no)\b(?!\W{0,3}(?:(?:and|or)\W{1,3})?(?:yes|no)\b)", re.IGNORECASE)
 _ALONE = re.compile(r"^(?:[^\n:]{0,40}:)?[^\w\n]*(yes|no)\b[^\w\n]*$", re.IGNORECASE | re.MULTILINE)
 _SHOWN = 80  # characters of a verdict that could not be read
@@ -123,9 +122,7 @@ class RubricJudge:
 
     @property
     def identity(self) -> str:
-        s = self.sampling
-        decoding = f"max_tokens={s.max_tokens} temperature={s.temperature:g} top_p={s.top_p:g} seed={s.seed}"
-        return f"judge/{RUBRIC_VERSION} {self.generator.name} {decoding}"
+        return f"judge/{RUBRIC_VERSION} {self.generator.name} {self.sampling.told}"
 
     def judge(self, cases: Sequence[Judged]) -> list[Verdict]:
         try:
@@ -192,9 +189,9 @@ def _conversation(case: Judged) -> Conversation:
 
 def _read(completion: Completion) -> Verdict:
     """The verdict in a completion: its first word, or a line with nothing else behind a colon."""
-    _, closed, said = completion.text.rpartition(_CLOSE)
-    if not closed and _OPEN in said:
-        return Verdict(None, f"the judge was cut off while thinking, after {len(said)} characters")
+    said = after_thoughts(completion.text)
+    if said is None:
+        return Verdict(None, f"the judge was cut off while thinking, after {len(completion.text)} characters")
     first = _FIRST.match(said)
     found = {word.lower() for word in [*_ALONE.findall(said), *([first[1]] if first else [])]}
     if len(found) == 1:

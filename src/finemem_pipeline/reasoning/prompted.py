@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from finemem_pipeline.generation import Conversation, Generator, GeneratorError, Sampling
+from finemem_pipeline.generation import Conversation, Generator, GeneratorError, Sampling, after_thoughts
 from finemem_pipeline.reasoning import Asked, ReasonerError, Reply
 from finemem_pipeline.reasoning.labels import asks_for_label
 from finemem_pipeline.rollouts import Completion
@@ -23,7 +23,6 @@ a question for a class number by the number alone, worked out from the labelled 
 Reply with one JSON object and nothing else: {"answer": "your answer", "used": [numbers of the notes it rests on]}
 If it rests on none, "used" is []."""
 
-_OPEN, _CLOSE = "<think>", "</think>"
 _ANSWER = re.compile(r'"answer"\s*:\s*(?:"((?:[^"\\]|\\.)*)(?:"|$)|([^\s",}\]]+))', re.I | re.S)
 _USED = re.compile(r'"used"\s*:\s*\[([^\]]*)', re.I)
 _FENCE = re.compile(r"^\s*```\w*\s*|\s*```\s*$")
@@ -43,9 +42,7 @@ class PromptedReasoner:
 
     @property
     def identity(self) -> str:
-        s = self.sampling
-        decoding = f"max_tokens={s.max_tokens} temperature={s.temperature:g} top_p={s.top_p:g} seed={s.seed}"
-        return f"prompted/{PROMPT_VERSION} {self.generator.name} {decoding}"
+        return f"prompted/{PROMPT_VERSION} {self.generator.name} {self.sampling.told}"
 
     def answer(self, asked: Sequence[Asked]) -> list[Reply]:
         try:
@@ -65,12 +62,13 @@ def _conversation(asked: Asked) -> Conversation:
 
 def _read(completion: Completion, asked: Asked) -> Reply:
     """The reply in a completion."""
-    thought, closed, said = completion.text.rpartition(_CLOSE)
-    if not closed and _OPEN in said:
-        return Reply("", failure=f"cut off while thinking, after {len(said)} characters")
-    said = _FENCE.sub("", said).strip()
+    spoken = after_thoughts(completion.text)
+    if spoken is None:
+        return Reply("", failure=f"cut off while thinking, after {len(completion.text)} characters")
+    said = _FENCE.sub("", spoken).strip()
     if not said:
-        return Reply("", failure="the model's reply was empty" + (" after its thoughts" if thought else ""))
+        thought = " after its thoughts" if len(spoken) < len(completion.text) else ""
+        return Reply("", failure=f"the model's reply was empty{thought}")
     text, used = _answer_and_used(said)
     if asks_for_label(asked.question):
         text = _bare_number(text)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from finemem_pipeline.beside import beside
 from finemem_pipeline.reporting.grid import Grid
 from finemem_pipeline.reporting.plots import Curves, Plot, accuracy_against_tokens, training_plots
 from finemem_pipeline.reporting.statistics import evaluation_grids
@@ -98,15 +97,6 @@ def environment() -> Any:
 
 def replace_text(path: Path, page: str) -> Path:
     """Writes beside, then renames."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        # A lone surrogate may stand in what a model wrote.
-        with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as file:
-            file.write(page)
-        os.chmod(beside, 0o644)
-        os.replace(beside, path)
-    except BaseException:
-        Path(beside).unlink(missing_ok=True)
-        raise
+    with beside(path) as part:
+        part.write_text(page, encoding="utf-8", errors="replace")  # what a model wrote may hold a lone surrogate
     return path

@@ -70,8 +70,14 @@ class Dense(Retriever):
             rows = np.asarray(self.embed(new), dtype=np.float32)
             if rows.ndim != 2 or len(rows) != len(new):
                 raise RetrieverError(f"the encoder gave an array of shape {rows.shape} for {len(new)} texts")
+            lost = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+            if len(lost):
+                raise RetrieverError(
+                    f"the encoder gave no numbers for {len(lost)} of {len(new)} texts, the first of them "
+                    f"{new[lost[0]][:60]!r}: without a vector an item would never be found"
+                )
             lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-            rows = np.divide(rows, lengths, out=np.zeros_like(rows), where=np.isfinite(lengths) & (lengths > 0))
+            rows = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
             self._known.update(zip(new, rows, strict=True))
             self.embedded += len(new)
         found = {text: self._known[text] for text in wanted}
