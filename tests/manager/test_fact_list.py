@@ -89,7 +89,7 @@ def test_of_two_facts_that_change_an_item_the_second_is_added(stream):
 
 
 def test_no_more_facts_than_asked_for_are_taken_and_the_nearest_are_shown(stream):
-    step = last_step(stream, '["Ann lost the red key.", "It rained."]', '{"op": "NOOP"}', facts=1)
+    step = last_step(stream, '["Ann lost the red key.", "It rained."]', '{"op": "NOOP"}', most=1)
     assert texts(step) == [("m1", KEY)]
     generator = ScriptedGenerator([json.dumps([KEY, "The red key is old.", "It rained."]), '["The red key."]', "{}"])
     manager = FactListStyle(generator, Sampling(), count_words, BM25(), nearest=1)

@@ -112,5 +112,5 @@ def test_a_note_that_resembles_no_other_is_not_asked_about(stream):
 
 def test_of_many_links_the_newest_are_kept(stream):
     many = [(f"The red key was seen on day {n}.", "day") for n in range(12)]
-    _, second = steps(stream, written(KEY), written(*many), *['{"links": ["m1"]}'] * 12, notes=12)
+    _, second = steps(stream, written(KEY), written(*many), *['{"links": ["m1"]}'] * 12, most=12)
     assert read_note(second.bank.items[0].text).links == tuple(f"m{n}" for n in range(4, 14))

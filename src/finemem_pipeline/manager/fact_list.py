@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from finemem_pipeline.generation import Conversation, Generator, Sampling
+from finemem_pipeline.generation import Conversation
 from finemem_pipeline.manager import Observation, Turn
-from finemem_pipeline.manager.metered import Metered
+from finemem_pipeline.manager.metered import ByNearest
 from finemem_pipeline.manager.prompts import told, two_turns
 from finemem_pipeline.manager.replies import line, spoken, values, written
-from finemem_pipeline.memory import CountTokens, Delete, Insert, MemoryItem, Operation, Update
-from finemem_pipeline.retrieval import Retriever
+from finemem_pipeline.memory import Delete, Insert, MemoryItem, Operation, Update
 
 _EXTRACT = (
     "Read the text and list the facts that may be asked later, each in one short sentence that can be understood by "
@@ -28,30 +27,16 @@ _DECIDE = (
 _STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 
-class FactListStyle(Metered):
+class FactListStyle(ByNearest):
     """A memory in the manner of Memory-R1 (arXiv:2508.19828): a flat list of facts.
 
-    First the model lists the facts of a chunk, at most `facts` of them; then each is held against its `nearest` items
+    First the model lists the facts of a chunk, at most `most` of them; then each is held against its `nearest` items
     by `retriever`, and the model says ADD, UPDATE, DELETE or NOOP. That makes one call for a chunk and one for each of
     its facts; a fact that resembles no item is added without a call. What differs from the original: no model is
     trained for it; all facts of a chunk are held against the memory before the chunk, so that they go in one batch,
     and of two that would change the same item the second is added; the memory holds one sentence per item, without the
     answering model that distils what was retrieved. A decision that cannot be read leaves the memory as it was.
     """
-
-    def __init__(
-        self,
-        generator: Generator,
-        sampling: Sampling,
-        count_tokens: CountTokens,
-        retriever: Retriever,
-        nearest: int = 5,
-        facts: int = 8,
-    ) -> None:
-        super().__init__(generator, sampling, count_tokens)
-        self.retriever = retriever
-        self.nearest = nearest
-        self.facts = facts
 
     def act(self, observations: Sequence[Observation]) -> list[Turn]:
         extracted = self.ask([(each, two_turns(_EXTRACT, told(each.chunk))) for each in observations])
@@ -68,10 +53,8 @@ class FactListStyle(Metered):
         facts = facts_in(reply)
         if facts is None:
             return _Step(observation, {}, (reply,))
-        facts = facts[: self.facts]
-        items = observation.bank.items
-        near = self.retriever.search(facts, items, self.nearest) if items and facts else [[] for _ in facts]
-        return _Step(observation, {fact: [item for item, _ in found] for fact, found in zip(facts, near, strict=True)})
+        facts = facts[: self.most]
+        return _Step(observation, dict(zip(facts, self.near(observation, facts), strict=True)))
 
 
 @dataclass(frozen=True)

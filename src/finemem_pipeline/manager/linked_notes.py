@@ -11,13 +11,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from finemem_pipeline.generation import Conversation, Generator, Sampling
+from finemem_pipeline.generation import Conversation
 from finemem_pipeline.manager import Observation, Turn
-from finemem_pipeline.manager.metered import Metered
+from finemem_pipeline.manager.metered import ByNearest
 from finemem_pipeline.manager.prompts import told, two_turns
 from finemem_pipeline.manager.replies import line, spoken, values, written
-from finemem_pipeline.memory import CountTokens, Insert, MemoryItem, Operation, Update
-from finemem_pipeline.retrieval import Retriever
+from finemem_pipeline.memory import Insert, MemoryItem, Operation, Update
 
 MOST_KEYWORDS = 8
 MOST_LINKS = 10
@@ -49,10 +48,10 @@ class Note:
         return f"note (keywords: {', '.join(self.keywords)}; links: {', '.join(self.links)}): {self.content}"
 
 
-class LinkedNotesStyle(Metered):
+class LinkedNotesStyle(ByNearest):
     """A memory in the manner of A-Mem (arXiv:2502.12110): notes with keywords and links.
 
-    First the model writes the notes of a chunk, at most `notes` of them; then each is held against its `nearest`
+    First the model writes the notes of a chunk, at most `most` of them; then each is held against its `nearest`
     notes by `retriever`, and the model says which are linked and which of them get other keywords. A link stands in
     both notes. That makes one call for a chunk and one for each of its notes that resembles another. What differs
     from the original: keywords and links alone, without tags and a context sentence; nearest by the retriever of the
@@ -60,20 +59,6 @@ class LinkedNotesStyle(Metered):
     they go in one batch; a reader sees the notes it retrieved, and does not follow their links. A reply that cannot be
     read leaves a note without links.
     """
-
-    def __init__(
-        self,
-        generator: Generator,
-        sampling: Sampling,
-        count_tokens: CountTokens,
-        retriever: Retriever,
-        nearest: int = 5,
-        notes: int = 8,
-    ) -> None:
-        super().__init__(generator, sampling, count_tokens)
-        self.retriever = retriever
-        self.nearest = nearest
-        self.notes = notes
 
     def act(self, observations: Sequence[Observation]) -> list[Turn]:
         replies = self.ask([(each, two_turns(_WRITE, told(each.chunk))) for each in observations])
@@ -87,12 +72,9 @@ class LinkedNotesStyle(Metered):
         notes = notes_in(reply)
         if notes is None:
             return _Step(observation, unread=[reply])
-        notes = notes[: self.notes]
-        items = observation.bank.items
+        notes = notes[: self.most]
         asked = [" ".join((note.content, *note.keywords)) for note in notes]
-        near = self.retriever.search(asked, items, self.nearest) if items and notes else [[] for _ in notes]
-        pairs = [(note, [item for item, _ in found]) for note, found in zip(notes, near, strict=True)]
-        return _Step(observation, pairs)
+        return _Step(observation, list(zip(notes, self.near(observation, asked), strict=True)))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from types import MappingProxyType
 from finemem_pipeline.generation import Conversation, Generator, Sampling
 from finemem_pipeline.manager import Observation, Usage
 from finemem_pipeline.manager.replies import clean
-from finemem_pipeline.memory import CountTokens
+from finemem_pipeline.memory import CountTokens, MemoryItem
+from finemem_pipeline.retrieval import Retriever
 from finemem_pipeline.rollouts import Completion
 
 
@@ -52,3 +53,27 @@ class Metered:
         shown = len(reply.prompt_ids) or sum(self.count_tokens(message["content"]) for message in conversation)
         said = len(reply.completion_ids) or self.count_tokens(clean(reply.text))
         return Usage(1, shown, said)
+
+
+class ByNearest(Metered):
+    """Base of the managers that hold each new text, at most `most` of a chunk, against its `nearest` items."""
+
+    def __init__(
+        self,
+        generator: Generator,
+        sampling: Sampling,
+        count_tokens: CountTokens,
+        retriever: Retriever,
+        nearest: int = 5,
+        most: int = 8,
+    ) -> None:
+        super().__init__(generator, sampling, count_tokens)
+        self.retriever = retriever
+        self.nearest = nearest
+        self.most = most
+
+    def near(self, observation: Observation, texts: Sequence[str]) -> list[list[MemoryItem]]:
+        """The items nearest to each text, best first; none from an empty memory."""
+        items = observation.bank.items
+        found = self.retriever.search(texts, items, self.nearest) if items and texts else [[] for _ in texts]
+        return [[item for item, _ in best] for best in found]
