@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from finemem_pipeline.benchmarks.planted import SPLITS, PlantedSpec, generate
-from finemem_pipeline.episodes import Episode
+from finemem_pipeline.episodes import TASKS, Episode
 from finemem_pipeline.errors import DataError
+from finemem_pipeline.metrics import METRICS
 from finemem_pipeline.validation.expectations import estimated_tokens, read_suites, validate_sets
 
 Sets = dict[str, list[Episode]]
@@ -123,3 +125,13 @@ def test_missing_and_malformed_suites_are_refused(tmp_path: Path) -> None:
 
 def test_tokens_are_a_fourth_of_the_characters_where_no_tokenizer_is_given() -> None:
     assert [estimated_tokens(text) for text in ("", "abcd", "abcde")] == [0, 1, 2]
+
+
+def test_the_shipped_suites_know_every_metric_and_task(project):
+    def allowed(table: str, column: str) -> set[str]:
+        suite = yaml.safe_load((project / f"conf/base/expectations/{table}.yml").read_text(encoding="utf-8"))
+        [found] = [each for each in suite if each["type"].endswith("_in_set") and each["kwargs"]["column"] == column]
+        return set(found["kwargs"]["value_set"])
+
+    assert allowed("questions", "metric") == set(METRICS)
+    assert allowed("streams", "task") == set(TASKS)
