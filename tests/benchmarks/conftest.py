@@ -8,6 +8,8 @@ from types import ModuleType
 
 import pytest
 
+from finemem_pipeline.benchmarks import faults
+
 
 @pytest.fixture(scope="session")
 def made() -> ModuleType:
@@ -19,3 +21,9 @@ def made() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(autouse=True)
+def nothing_was_told() -> None:
+    """Every test hears the warnings of the files that several of them read."""
+    faults._warn.cache_clear()

@@ -331,9 +331,15 @@ def write(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema | Non
     return path
 
 
+def marked(chunks: str, copy: int) -> str:
+    """Chunks with a first one that no other copy has: no stream of the test set may stand in the training set."""
+    first, *others = json.loads(chunks)
+    return json.dumps([f"{first}\nThis is copy {copy}.", *others])
+
+
 def write_memalpha(folder: Path, copies: int = 5) -> Path:
-    """train.parquet with each source several times, test.parquet with each once."""
-    rows = [row for _ in range(copies) for row in memalpha_rows()]
+    """train.parquet with each source several times, each time with a text of its own; test.parquet with each once."""
+    rows = [{**row, "chunks": marked(row["chunks"], copy)} for copy in range(copies) for row in memalpha_rows()]
     write(folder / "train.parquet", [{**row, "instance_id": number} for number, row in enumerate(rows)])
     write(folder / "test.parquet", memalpha_rows())
     return folder

@@ -66,6 +66,7 @@ def test_answers_may_be_texts_lists_numbers_or_objects_and_the_first_stays_first
 def test_what_cannot_be_read_or_scored_is_left_out_and_told(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         list(load(folder, "test"))
+        list(load(folder, "test"))  # told once
     [message] = [record.getMessage() for record in caplog.records]
     assert "5 left out" in message
     assert "question 3 of squad-test-0 has no reference" in message

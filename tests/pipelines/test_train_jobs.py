@@ -19,12 +19,18 @@ def test_streams_that_only_a_judge_can_score_are_not_trained_on_without_one(tmp_
         stream, source="lme_train", questions=tuple(replace(each, metric="judge") for each in stream.questions)
     )
     outcome = variant("outcome", {"outcome": {"weight": 1.0}})
-    with pytest.raises(FinememError, match=r"reader\.judge: found none, but training streams of lme_train have"):
-        jobs.train_policy(
-            [stream, judged],
-            {},
-            TrainingConfig(folder=tmp_path),
-            Recipe(model="none", learning_rate=1e-4),
-            outcome,
-            ReaderConfig(cache=tmp_path / "answers.sqlite"),
-        )
+    training, recipe = TrainingConfig(folder=tmp_path), Recipe(model="none", learning_rate=1e-4)
+    reader = ReaderConfig(cache=tmp_path / "answers.sqlite")
+    told = r"reader\.judge: found none, but training streams of lme_train have"
+    with pytest.raises(FinememError, match=told):
+        jobs.warm_start([stream, judged], [stream], training, recipe, reader)
+    with pytest.raises(FinememError, match=told):
+        jobs.train_policy([stream, judged], {}, training, recipe, outcome, reader)
+
+
+def test_an_evaluation_says_what_to_do_with_weights_that_an_older_version_trained():
+    from finemem_pipeline.pipelines.evaluate import nodes
+
+    old = {"folder": "data/06_models/fine_mem-1", "variant": "fine_mem"}
+    with pytest.raises(FinememError, match=r"data/06_models/fine_mem-1: trained by another version .* Train again"):
+        nodes._recipe(old, TrainingConfig(), None)

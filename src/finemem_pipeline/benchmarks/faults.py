@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +64,14 @@ def settled(
     if not streams:
         raise DataError(f"{file}: the file has no rows. {remedy}")
     if left_out:
-        log.warning("%s: %s", file, told(left_out))
+        _warn(file, told(left_out))
     return streams
+
+
+@cache
+def _warn(file: Path, said: str) -> None:
+    """Once: a run reads a file to see whether it can, and again for each of its splits."""
+    log.warning("%s: %s", file, said)
 
 
 def problem(value: Any) -> str | None:

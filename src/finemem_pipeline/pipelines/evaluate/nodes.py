@@ -8,6 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from finemem_pipeline import wiring
 from finemem_pipeline.benchmarks import FINDERS
 from finemem_pipeline.benchmarks.streams import limited, read_set
@@ -210,9 +212,15 @@ def write_table_of_record(
 
 def _recipe(training_summary: Mapping[str, Any], training: TrainingConfig, recipes: RecipesConfig) -> Recipe:
     """That of what was trained; where nothing was, the one that would be."""
-    if training_summary:
+    if not training_summary:
+        return recipes.recipe(training.recipe)
+    try:
         return Recipe(**training_summary["recipe_settings"])
-    return recipes.recipe(training.recipe)
+    except (KeyError, ValidationError) as error:
+        raise FinememError(
+            f"{training_summary.get('folder')}: trained by another version of this project, which noted its recipe in "
+            "another way. Train again, kedro run --pipelines=train, or move training.json out of data/06_models."
+        ) from error
 
 
 def _samples(played: Played, before: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:

@@ -52,6 +52,7 @@ def warm_start(
     reader: ReaderConfig,
 ) -> dict[str, Any]:
     """Imitates the teacher, or finds the weights of an earlier run of the same configuration."""
+    _somebody_scores(episodes, reader)  # known before an hour of imitation, not after it
     constants = training.warm_start
     config = {
         "episodes": fingerprint.streams(episodes),
@@ -120,6 +121,7 @@ def train_policy(
     reader_config: ReaderConfig,
 ) -> dict[str, Any]:
     """Trains one variant, from where the same configuration stopped if it did."""
+    _somebody_scores(episodes, reader_config)
     paid_by_chunk = any(term.weight for name, term in variant.terms.items() if name in OF_CHUNKS)
     if paid_by_chunk and not any(c.questions for e in episodes for c in e.chunks):
         raise FinememError(
@@ -128,8 +130,6 @@ def train_policy(
         )
     clock = Clock()
     reader = wiring.reader(reader_config, clock)
-    if reader.judge is None:
-        _no_judge_is_needed(episodes)
     config = {
         "episodes": fingerprint.streams(episodes),
         "warm_start": Path(warm[WARM]).parent.name,
@@ -218,10 +218,10 @@ def _train(
         train(model, tokenizer, practice, settings, run, twin.sync)
 
 
-def _no_judge_is_needed(episodes: Sequence[Episode]) -> None:
-    """Left unscored, such questions would teach nothing, and nobody would be told."""
+def _somebody_scores(episodes: Sequence[Episode], reader: ReaderConfig) -> None:
+    """Left unscored, questions for a judge would teach nothing, and nobody would be told."""
     judged = sorted({e.source for e in episodes if any(question.metric == JUDGE for question in e.questions)})
-    if judged:
+    if judged and reader.judge is None:
         raise FinememError(
             f"reader.judge: found none, but training streams of {', '.join(judged)} have questions that only a "
             "language model can score. Name one in reader.judge, or leave these sources out with data.sources."
