@@ -130,8 +130,9 @@ def endpoint(config: EndpointConfig) -> EndpointGenerator:
 
 
 def sampling(config: EndpointConfig | TransformersConfig) -> Sampling:
-    """How that model decodes."""
-    return Sampling(max_tokens=config.max_tokens, temperature=config.temperature)
+    """How that model decodes. A local one has random numbers of its own, whatever else is drawn in this process."""
+    seed = 0 if isinstance(config, TransformersConfig) and config.temperature > 0 else None
+    return Sampling(max_tokens=config.max_tokens, temperature=config.temperature, seed=seed)
 
 
 def reasoner(config: ExtractiveConfig | EndpointConfig | TransformersConfig) -> Reasoner:

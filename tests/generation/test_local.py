@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,21 @@ def test_a_seed_repeats_a_sample_and_leaves_the_global_generator_alone(generator
     assert first == again
     assert first != other
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_a_seeded_model_that_reads_beside_a_policy_leaves_its_samples_alone(generator: LocalGenerator):
+    def play() -> list[tuple[int, ...]]:
+        said = [generator.generate(say(*TEXTS), Sampling(max_tokens=8, temperature=1.0)) for _ in range(6)]
+        return [completion.completion_ids for one in said for completion in one]
+
+    torch.manual_seed(5)
+    alone = play()
+    torch.manual_seed(5)
+    with ThreadPoolExecutor(1) as pool:
+        beside = Sampling(max_tokens=4, temperature=1.0, seed=1)
+        reading = [pool.submit(generator.generate, say("the fox"), beside) for _ in range(12)]
+        assert play() == alone
+        assert len({each.result()[0].completion_ids for each in reading}) == 1
 
 
 def test_samples_differ_without_a_seed(generator: LocalGenerator):

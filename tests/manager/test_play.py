@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import random
+from threading import Event
 
 import pytest
 
@@ -188,6 +189,41 @@ def test_a_reader_that_fails_stops_the_play(stream):
     reader = Reader(BM25(), ScriptedReasoner(lambda one: Reply("", failure="timed out")))
     with pytest.raises(ReasonerError, match="1 of 1 questions could not be scored"):
         play([episode], RawChunks(), reader, count_words)
+
+
+def test_a_reader_that_fails_at_a_chunk_stops_the_play_before_the_next_chunks(stream, told):
+    failed = Event()
+
+    def fail(_):
+        failed.set()
+        raise ReasonerError("the server is down")
+
+    def say(observation):
+        assert observation.chunk.index == 0 or failed.wait(30)
+        return copy(observation)
+
+    manager = told(say)
+    names = [about(str(t), evidence=(t,)) for t in range(6)]
+    with pytest.raises(ReasonerError, match="the server is down"):
+        play([stream(*"abcdef", asked=names)], manager, Reader(BM25(), ScriptedReasoner(fail)), count_words)
+    assert len(manager.waves) <= 3
+
+
+def test_the_questions_about_a_chunk_are_answered_while_the_manager_is_at_the_next_one(stream, told):
+    begun = [Event(), Event()]
+
+    def say(observation):
+        begun[observation.chunk.index].set()
+        return copy(observation)
+
+    def reply(asked):
+        assert asked.question != first.text or begun[1].wait(30)
+        return Reply(asked.texts[0])
+
+    first, second = about("Ann", "red", evidence=(0,)), about("Bob", "blue", evidence=(1,))
+    episode = stream("Ann has the red key.", "Bob has the blue key.", asked=[first, second])
+    [group] = play([episode], told(say), Reader(BM25(), ScriptedReasoner(reply)), count_words)
+    assert [[answer.score for answer in step.answers] for step in group.rollouts[0].steps] == [[1.0], [1.0]]
 
 
 def test_an_answer_that_failed_within_the_limit_is_unscored_not_zero(stream):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from finemem_pipeline.generation import Conversation, GeneratorError, Sampling
 from finemem_pipeline.rollouts import Completion
+
+_alone = threading.Lock()
+"""The models of a process share its device and torch's random numbers: a policy that plays and a model that reads
+beside it take turns."""
 
 
 class LocalGenerator:
@@ -78,7 +83,7 @@ def complete(
     ends = _end_ids(model, tokenizer)
     config = _decoding(sampling, ends, _pad_id(tokenizer, ends))
     completions: dict[int, Completion] = {}
-    with torch.random.fork_rng(enabled=sampling.seed is not None), torch.inference_mode():
+    with _alone, torch.random.fork_rng(enabled=sampling.seed is not None), torch.inference_mode():
         if sampling.seed is not None:
             torch.manual_seed(sampling.seed)
         for places in batches([len(prompt) for prompt in prompts], sampling.max_tokens, max_batch_tokens):

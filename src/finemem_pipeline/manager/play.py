@@ -1,11 +1,16 @@
 """Playing streams: all rollouts of all episodes stand at the same chunk, and each wave is one batch.
 
-The only place where manager, memory and reader meet. It returns records; nothing here knows about rewards.
+The only place where manager, memory and reader meet. It returns records; nothing here knows about rewards. While the
+manager is at a chunk, the questions about the one before are being answered: what is read changes nothing that is
+written. Batches reach the reader one at a time and in their order, so its cache and its counts are those of reading
+in between.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from finemem_pipeline.clock import Clock
@@ -53,24 +58,27 @@ def play(
     clock = clock or Clock()
     seats = [_Seat(episode, sibling) for episode in episodes for sibling in range(siblings)]
     longest = max((episode.steps for episode in episodes), default=0)
-    for t in range(longest):
-        wave = [seat for seat in seats if t < seat.episode.steps]
-        with clock("generate"):
-            turns = manager.act([Observation(seat.episode, seat.episode.chunks[t], seat.bank) for seat in wave])
-        with clock("apply"):
-            for seat, turn in zip(wave, turns, strict=True):
-                seat.steps.append(_take_step(seat, t, turn, count_tokens))
-        if ask_chunks:
-            with clock("read"):
-                asked = [seat.episode.chunks[t].questions for seat in wave]
-                answers = _ask(reader, asked, [seat.bank for seat in wave])
+    with _reading_aside(reader) as aside:
+        for t in range(longest):
+            wave = [seat for seat in seats if t < seat.episode.steps]
+            with clock("generate"):
+                turns = manager.act([Observation(seat.episode, seat.episode.chunks[t], seat.bank) for seat in wave])
+            with clock("apply"):
+                for seat, turn in zip(wave, turns, strict=True):
+                    seat.steps.append(_take_step(seat, t, turn, count_tokens))
+            if ask_chunks:
+                with clock("read"):
+                    aside.ask([seat.episode.chunks[t].questions for seat in wave], [seat.bank for seat in wave])
+            if on_wave is not None:
+                on_wave(t + 1, longest)
+        with clock("read"):
+            for t, answers in enumerate(aside.answers()):
+                wave = [seat for seat in seats if t < seat.episode.steps]
                 for seat, told in zip(wave, answers, strict=True):
-                    seat.steps[-1] = replace(seat.steps[-1], answers=told)
-        if on_wave is not None:
-            on_wave(t + 1, longest)
-    with clock("read"):
-        drawn = {id(episode): questions(episode) for episode in episodes}
-        finals = _ask(reader, [drawn[id(seat.episode)] for seat in seats], [seat.bank for seat in seats])
+                    seat.steps[t] = replace(seat.steps[t], answers=told)
+            drawn = {id(episode): questions(episode) for episode in episodes}
+            aside.ask([drawn[id(seat.episode)] for seat in seats], [seat.bank for seat in seats])
+            [finals] = aside.answers()
     rollouts = [
         Rollout(
             episode_id=seat.episode.id,
@@ -111,10 +119,39 @@ def _take_step(seat: _Seat, t: int, turn: Turn, count_tokens: CountTokens) -> St
     )
 
 
-def _ask(
-    reader: Reader, asked: Sequence[tuple[Question, ...]], banks: Sequence[MemoryBank]
-) -> list[tuple[Answer, ...]]:
-    """The answers of each seat, all of them asked in one batch."""
-    flat = [(question, bank) for questions, bank in zip(asked, banks, strict=True) for question in questions]
-    answers = iter(reader.answer(flat))
-    return [tuple(next(answers) for _ in questions) for questions in asked]
+class _Aside:
+    """A reader at work beside the manager: it finds the items at once, and answers in another thread."""
+
+    def __init__(self, reader: Reader, pool: ThreadPoolExecutor) -> None:
+        self._reader = reader
+        self._pool = pool
+        self._asked: list[tuple[list[int], Future[list[Answer]]]] = []
+
+    def ask(self, asked: Sequence[tuple[Question, ...]], banks: Sequence[MemoryBank]) -> None:
+        """The questions of each seat, in one batch. Raises what an earlier batch has raised meanwhile."""
+        for _, earlier in self._asked:
+            if earlier.done():
+                earlier.result()
+        flat = [(question, bank) for questions, bank in zip(asked, banks, strict=True) for question in questions]
+        found = self._reader.retrieve(flat)
+        parts = [(question, items) for (question, _), items in zip(flat, found, strict=True)]
+        self._asked.append(([len(questions) for questions in asked], self._pool.submit(self._reader.read, parts)))
+
+    def answers(self) -> list[list[tuple[Answer, ...]]]:
+        """Those to every batch since the last call, by seat. Waits for them; raises what the reader raises."""
+        batches, self._asked = self._asked, []
+        told = []
+        for counts, batch in batches:
+            answers = iter(batch.result())
+            told.append([tuple(next(answers) for _ in range(count)) for count in counts])
+        return told
+
+
+@contextmanager
+def _reading_aside(reader: Reader) -> Iterator[_Aside]:
+    """Nothing that fails waits for the batches that have not begun."""
+    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reader")
+    try:
+        yield _Aside(reader, pool)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
