@@ -1,13 +1,13 @@
 """Playing streams: all rollouts of all episodes stand at the same chunk, and each wave is one batch.
 
 The only place where manager, memory and reader meet. It returns records; nothing here knows about rewards. While the
-manager is at a chunk, the questions about the one before are being answered: what is read changes nothing that is
-written. Batches reach the reader one at a time and in their order, so its cache and its counts are those of reading
-in between.
+manager is at a chunk, the questions about those before are being answered: what is read changes nothing that is
+written. However they fall into batches, the same questions are answered, and the same number of them is paid for.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ from finemem_pipeline.clock import Clock
 from finemem_pipeline.episodes import Episode, Question
 from finemem_pipeline.manager import Manager, Observation, Turn
 from finemem_pipeline.memory import Applied, CountTokens, Delete, MemoryBank, Update, parse_operations
-from finemem_pipeline.reasoning.reader import Reader
+from finemem_pipeline.reasoning.reader import Reader, Retrieved
 from finemem_pipeline.rollouts import Answer, Rollout, RolloutGroup, StepRecord
 
 
@@ -120,31 +120,56 @@ def _take_step(seat: _Seat, t: int, turn: Turn, count_tokens: CountTokens) -> St
 
 
 class _Aside:
-    """A reader at work beside the manager: it finds the items at once, and answers in another thread."""
+    """A reader at work beside the manager: it finds the items at once, and answers in another thread.
+
+    What has been asked while it was busy it reads in one go, so that an endpoint is never short of questions.
+    """
 
     def __init__(self, reader: Reader, pool: ThreadPoolExecutor) -> None:
         self._reader = reader
         self._pool = pool
-        self._asked: list[tuple[list[int], Future[list[Answer]]]] = []
+        self._waiting: deque[_Batch] = deque()
+        self._asked: list[_Batch] = []
+        self._work: list[Future[None]] = []
 
     def ask(self, asked: Sequence[tuple[Question, ...]], banks: Sequence[MemoryBank]) -> None:
-        """The questions of each seat, in one batch. Raises what an earlier batch has raised meanwhile."""
-        for _, earlier in self._asked:
-            if earlier.done():
-                earlier.result()
+        """The questions of each seat, in one batch. Raises what reading has raised meanwhile."""
+        for work in self._work:
+            if work.done():
+                work.result()
         flat = [(question, bank) for questions, bank in zip(asked, banks, strict=True) for question in questions]
         found = self._reader.retrieve(flat)
         parts = [(question, items) for (question, _), items in zip(flat, found, strict=True)]
-        self._asked.append(([len(questions) for questions in asked], self._pool.submit(self._reader.read, parts)))
+        batch = _Batch([len(questions) for questions in asked], parts)
+        self._asked.append(batch)
+        self._waiting.append(batch)
+        self._work.append(self._pool.submit(self._read))
 
     def answers(self) -> list[list[tuple[Answer, ...]]]:
         """Those to every batch since the last call, by seat. Waits for them; raises what the reader raises."""
-        batches, self._asked = self._asked, []
-        told = []
-        for counts, batch in batches:
-            answers = iter(batch.result())
-            told.append([tuple(next(answers) for _ in range(count)) for count in counts])
-        return told
+        for work in self._work:
+            work.result()
+        batches, self._asked, self._work = self._asked, [], []
+        return [batch.by_seat() for batch in batches]
+
+    def _read(self) -> None:
+        batches = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        answers = iter(self._reader.read([part for batch in batches for part in batch.parts]) if batches else ())
+        for batch in batches:
+            batch.answers = [next(answers) for _ in batch.parts]
+
+
+@dataclass
+class _Batch:
+    """Questions with what was found for them; as many for each seat as `counts` says."""
+
+    counts: list[int]
+    parts: list[tuple[Question, Retrieved]]
+    answers: list[Answer] = field(default_factory=list)
+
+    def by_seat(self) -> list[tuple[Answer, ...]]:
+        told = iter(self.answers)
+        return [tuple(next(told) for _ in range(count)) for count in self.counts]
 
 
 @contextmanager

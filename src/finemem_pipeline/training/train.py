@@ -166,8 +166,7 @@ class Practice:
         self.measures |= {
             "reader/questions": float(usage.questions),
             "reader/calls": float(usage.calls),
-            "reader/cache_hits": float(usage.hits),
-            "reader/cache_misses": float(usage.misses),
+            "reader/cache_hits": float(usage.questions - usage.calls),
         }
         self.on_phase(update, "learning")
         return rows

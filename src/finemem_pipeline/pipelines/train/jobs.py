@@ -173,27 +173,7 @@ def _train(
     clock: Clock,
     run: Run,
 ) -> None:
-    settings = Settings(
-        steps=training.steps,
-        group_size=training.group_size,
-        episodes_per_step=training.episodes_per_step,
-        seed=training.seed,
-        question_share=training.question_share,
-        question_floor=training.question_floor,
-        retention=Sample(training.retention_questions, training.seed),
-        epsilon=training.epsilon,
-        kl=training.kl,
-        learning_rate=recipe.learning_rate,
-        warmup_steps=recipe.warmup_steps,
-        max_grad_norm=recipe.max_grad_norm,
-        micro_batch=recipe.micro_batch,
-        max_completion_tokens=recipe.max_completion_tokens,
-        temperature=recipe.temperature,
-        gradient_checkpointing=recipe.gradient_checkpointing,
-        bf16=trains_in_bf16(recipe.precision),
-        checkpoint_every=training.checkpoint_every,
-        keep_checkpoints=training.keep_checkpoints,
-    )
+    settings = constants(training, recipe)
     tokenizer = load_tokenizer(recipe.model)
     model = load_trainable(recipe.model, start, lora(recipe))
     twin = PlayingCopy(recipe.model, recipe.precision)
@@ -216,6 +196,31 @@ def _train(
             on_phase=lambda update, now: bar.at(update - 1, now),
         )
         train(model, tokenizer, practice, settings, run, twin.sync)
+
+
+def constants(training: TrainingConfig, recipe: Recipe) -> Settings:
+    """The constants of a training run, from both of the sections that set them."""
+    return Settings(
+        steps=training.steps,
+        group_size=training.group_size,
+        episodes_per_step=training.episodes_per_step,
+        seed=training.seed,
+        question_share=training.question_share,
+        question_floor=training.question_floor,
+        retention=Sample(training.retention_questions, training.seed),
+        epsilon=training.epsilon,
+        kl=training.kl,
+        learning_rate=recipe.learning_rate,
+        warmup_steps=recipe.warmup_steps,
+        max_grad_norm=recipe.max_grad_norm,
+        micro_batch=recipe.micro_batch,
+        max_completion_tokens=recipe.max_completion_tokens,
+        temperature=recipe.temperature,
+        gradient_checkpointing=recipe.gradient_checkpointing,
+        bf16=trains_in_bf16(recipe.precision),
+        checkpoint_every=training.checkpoint_every,
+        keep_checkpoints=training.keep_checkpoints,
+    )
 
 
 def _somebody_scores(episodes: Sequence[Episode], reader: ReaderConfig) -> None:
