@@ -386,16 +386,22 @@ def hits(rows: Sequence[Update]) -> Table:
 def main() -> int:
     parser = argparse.ArgumentParser(description="What a training update costs, beside the usual ways.")
     parser.add_argument("--part", action="append", choices=list(AIMS), help="of the two parts; both if left out")
-    parser.add_argument("--updates", type=int, default=2, help="updates of each side and turn")
+    parser.add_argument(
+        "--updates",
+        type=int,
+        default=6,
+        help="of each side with the endpoint; a third of it without, and in each of two turns with the model",
+    )
     options = parser.parse_args()
     shipped = parameters(Path(__file__).resolve().parents[1])
     variant = shipped.rewards.variant(shipped.training.reward)
-    console = Console()
+    console = Console(width=120)
     factors: dict[str, float] = {}
+    third = max(1, options.updates // 3)
     for part in options.part or AIMS:
         if part == "system":
             for endpoint in (True, False):
-                sides = system(2 * options.updates, variant, endpoint)
+                sides = system(options.updates if endpoint else third, variant, endpoint)
                 table, factor = told("a scripted endpoint" if endpoint else "the extractive reasoner", *sides)
                 console.print(table)
                 if endpoint:
@@ -411,7 +417,7 @@ def main() -> int:
             console.print(f"Error: {error}", style="red")
             return 1
         with tempfile.TemporaryDirectory() as folder:
-            sides = model(options.updates, shipped, Path(folder))
+            sides = model(third, shipped, Path(folder))
         table, factors[part] = told(recipe, *sides)
         console.print(table)
     for part, factor in factors.items():
