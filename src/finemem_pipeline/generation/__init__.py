@@ -8,7 +8,7 @@ model in this process (imported only when it is used), `scripted` replays what a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypedDict
 
 from finemem_pipeline.errors import FinememError
@@ -33,6 +33,12 @@ class Sampling:
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int | None = None
+    seeds: tuple[int, ...] | None = None
+    """One for each conversation: what is drawn for it then hangs on no other conversation of the call."""
+
+    def of(self, place: int) -> Sampling:
+        """That of one of the conversations."""
+        return self if self.seeds is None else replace(self, seed=self.seeds[place], seeds=None)
 
     @property
     def told(self) -> str:

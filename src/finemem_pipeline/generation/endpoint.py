@@ -71,13 +71,16 @@ class EndpointGenerator:
             return []
         given_up = threading.Event()  # one request that fails for good stops the others' waits
         requests: list[Future[Completion]] = [Future() for _ in conversations]
-        waiting = iter(list(zip(requests, conversations, strict=True)))  # shared: each is taken by one thread
+        samplings = [sampling.of(place) for place in range(len(conversations))]
+        waiting = iter(
+            list(zip(requests, conversations, samplings, strict=True))
+        )  # shared: each is taken by one thread
 
         def send() -> None:
-            for request, conversation in waiting:
+            for request, conversation, sampled in waiting:
                 if request.set_running_or_notify_cancel():
                     try:
-                        request.set_result(self._persist(conversation, sampling, given_up))
+                        request.set_result(self._persist(conversation, sampled, given_up))
                     except BaseException as error:
                         request.set_exception(error)
 

@@ -8,8 +8,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    TopPLogitsWarper,
+)
 
 from finemem_pipeline.generation import Conversation, GeneratorError, Sampling
 from finemem_pipeline.rollouts import Completion
@@ -87,7 +95,8 @@ def complete(
         if sampling.seed is not None:
             torch.manual_seed(sampling.seed)
         for places in batches([len(prompt) for prompt in prompts], sampling.max_tokens, max_batch_tokens):
-            rows = _generate(model, [prompts[place] for place in places], config)
+            drawn = _draws(sampling, places)
+            rows = _generate(model, [prompts[place] for place in places], config, drawn)
             for place, row in zip(places, rows, strict=True):
                 completions[place] = _completion(tokenizer, prompts[place], row, ends)
     return [completions[place] for place in range(len(prompts))]
@@ -137,18 +146,52 @@ def _pad_id(tokenizer: Any, ends: Sequence[int]) -> int:
 def _decoding(sampling: Sampling, ends: list[int], pad: int) -> GenerationConfig:
     # What is left open here is filled from the model's own defaults, and a top_k or a penalty would bend the samples.
     settings: dict[str, Any] = {"max_new_tokens": sampling.max_tokens, "repetition_penalty": 1.0, "do_sample": False}
-    if sampling.temperature > 0:
+    if sampling.temperature > 0 and sampling.seeds is None:
         settings |= {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
     return GenerationConfig(**settings, eos_token_id=ends or None, pad_token_id=pad)
 
 
-def _generate(model: Any, prompts: Sequence[Sequence[int]], config: GenerationConfig) -> list[list[int]]:
+def _draws(sampling: Sampling, places: Sequence[int]) -> LogitsProcessorList | None:
+    """What draws the tokens of these conversations where each has a seed of its own."""
+    if sampling.seeds is None or sampling.temperature == 0:
+        return None
+    return LogitsProcessorList([_OwnDraws(sampling, [sampling.seeds[place] for place in places])])
+
+
+class _OwnDraws(LogitsProcessor):
+    """Draws a token for each row by a number of its own, and leaves decoding no other choice."""
+
+    def __init__(self, sampling: Sampling, seeds: Sequence[int]) -> None:
+        self._temperature = sampling.temperature
+        self._nucleus = TopPLogitsWarper(sampling.top_p) if sampling.top_p < 1.0 else None
+        self._numbers = np.stack([np.random.default_rng(seed).random(sampling.max_tokens) for seed in seeds])  # (B, L)
+        self._begin: int | None = None  # length of the prompts
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        self._begin = input_ids.size(1) if self._begin is None else self._begin
+        scores = scores.double() / self._temperature
+        if self._nucleus is not None:
+            scores = self._nucleus(input_ids, scores)
+        below = scores.softmax(dim=-1).cumsum(dim=-1)  # (B, V)
+        numbers = torch.tensor(self._numbers[:, input_ids.size(1) - self._begin, None], device=scores.device)
+        chosen = torch.searchsorted(below, numbers * below[:, -1:], right=True).clamp(max=below.size(1) - 1)
+        return torch.full_like(scores, -torch.inf).scatter_(1, chosen, 0.0)
+
+
+def _generate(
+    model: Any, prompts: Sequence[Sequence[int]], config: GenerationConfig, draws: LogitsProcessorList | None = None
+) -> list[list[int]]:
     """Sampled ids of each prompt, with whatever stands after the end token."""
     longest = max(map(len, prompts))
     ids = torch.tensor([[config.pad_token_id] * (longest - len(prompt)) + list(prompt) for prompt in prompts])
     # By length, not by token: a pad token may also be the end token of an earlier turn.
     mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
-    out = model.generate(input_ids=ids.to(model.device), attention_mask=mask.to(model.device), generation_config=config)
+    out = model.generate(
+        input_ids=ids.to(model.device),
+        attention_mask=mask.to(model.device),
+        generation_config=config,
+        logits_processor=draws,
+    )
     rows: list[list[int]] = out[:, longest:].tolist()
     return rows
 

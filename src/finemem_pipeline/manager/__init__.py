@@ -27,6 +27,7 @@ class Observation:
     episode: Episode
     chunk: Chunk
     bank: MemoryBank  # M_{t-1}
+    seed: int | None = None  # of what a sampling manager draws for its reply; None: of nothing in particular
 
 
 @dataclass(frozen=True, slots=True)

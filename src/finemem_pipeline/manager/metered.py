@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 from finemem_pipeline.generation import Conversation, Generator, Sampling
@@ -43,7 +44,9 @@ class Metered:
         """
         if not asked:
             return []
-        replies = self.generator.generate([conversation for _, conversation in asked], self.sampling)
+        seeds = tuple(observation.seed for observation, _ in asked if observation.seed is not None)
+        sampling = replace(self.sampling, seeds=seeds) if len(seeds) == len(asked) else self.sampling
+        replies = self.generator.generate([conversation for _, conversation in asked], sampling)
         for (observation, conversation), reply in zip(asked, replies, strict=True):
             stream = observation.episode.id
             self._spent[stream] = self._spent.get(stream, Usage()) + self._cost(conversation, reply)

@@ -21,15 +21,24 @@ from finemem_pipeline.reasoning.reader import Reader, Retrieved
 from finemem_pipeline.rollouts import Answer, Rollout, RolloutGroup, StepRecord
 
 
+ReplySeed = Callable[[int, int, int], int]
+"""What a reply is drawn by: (place of the episode, sibling, step) -> seed."""
+
+
 @dataclass
 class _Seat:
     """One rollout while it is being played."""
 
     episode: Episode
+    place: int  # of the episode among those that are played
     sibling: int
     bank: MemoryBank = field(default_factory=MemoryBank)
     tokens: int = 0  # of the bank
     steps: list[StepRecord] = field(default_factory=list)
+
+    def observation(self, t: int, seed: ReplySeed | None) -> Observation:
+        drawn_by = None if seed is None else seed(self.place, self.sibling, t)
+        return Observation(self.episode, self.episode.chunks[t], self.bank, drawn_by)
 
 
 def all_questions(episode: Episode) -> tuple[Question, ...]:
@@ -48,21 +57,23 @@ def play(
     ask_chunks: bool = True,
     clock: Clock | None = None,
     on_wave: Callable[[int, int], None] | None = None,
+    seed: ReplySeed | None = None,
 ) -> list[RolloutGroup]:
     """One group of `siblings` rollouts per episode, in the order given.
 
     `questions` draws the final questions of an episode; it is called once per episode, so siblings share them.
     `ask_chunks` asks each chunk's own questions right after its step. `on_wave(step, steps)` reports progress.
+    By `seed` a manager that samples draws its replies: what is played then does not hang on what is played beside it.
     Raises what the manager and the reader raise.
     """
     clock = clock or Clock()
-    seats = [_Seat(episode, sibling) for episode in episodes for sibling in range(siblings)]
+    seats = [_Seat(episode, place, sibling) for place, episode in enumerate(episodes) for sibling in range(siblings)]
     longest = max((episode.steps for episode in episodes), default=0)
     with _reading_aside(reader) as aside:
         for t in range(longest):
             wave = [seat for seat in seats if t < seat.episode.steps]
             with clock("generate"):
-                turns = manager.act([Observation(seat.episode, seat.episode.chunks[t], seat.bank) for seat in wave])
+                turns = manager.act([seat.observation(t, seed) for seat in wave])
             with clock("apply"):
                 for seat, turn in zip(wave, turns, strict=True):
                     seat.steps.append(_take_step(seat, t, turn, count_tokens))

@@ -6,6 +6,7 @@ A longer run begins exactly like a shorter one, so raising training.steps contin
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
@@ -46,6 +47,12 @@ def question_subset(share: float, floor: int, seed: int, step: int) -> Callable[
         return tuple(questions[i] for i in sorted(int(c) for c in chosen))
 
     return draw
+
+
+def reply_seed(seed: int, update: int, place: int, sibling: int, step: int) -> int:
+    """What one reply is drawn by: the same whatever process plays it, and with whom."""
+    salt = hashlib.sha256(json.dumps([seed, update, place, sibling, step]).encode()).digest()
+    return int.from_bytes(salt[:6], "big")
 
 
 def longest(episodes: Sequence[Episode]) -> int:
