@@ -311,6 +311,11 @@ class TrainingConfig(Section):
     """So many of the newest stay."""
     resume: Literal["auto", "never"] = "auto"
     """auto continues from the newest complete checkpoint of the same configuration, or reuses its finished result."""
+    processes: Count = 1
+    """That train together on this machine, each with its share of the streams: one per GPU. Where a launcher has
+    started the command, on one machine or several, it says how many."""
+    zero_stage: Literal[2, 3] = 2
+    """What several processes share by DeepSpeed's ZeRO: 2 optimiser and gradients, 3 the weights too."""
     folder: Path = Path("data/06_models")
     warm_start: WarmStartConfig = WarmStartConfig()
 

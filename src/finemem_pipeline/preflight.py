@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from importlib.util import find_spec
 from pathlib import Path
 
 from finemem_pipeline import wiring
@@ -16,16 +17,19 @@ from finemem_pipeline.config import (
     BM25Config,
     EndpointConfig,
     Parameters,
+    TrainingConfig,
     TransformersConfig,
 )
 from finemem_pipeline.credit.shapley import MOST
 from finemem_pipeline.errors import FinememError, unknown
 from finemem_pipeline.retrieval.dense import need_sentence_transformers
+from finemem_pipeline.training.together import team
 
 READS = {"read_streams", "record_inputs"}
 MEASURES = {"measure_fidelity"}
 LEARNS = {"study_learning", "measure_gradients"}
 WRITES_QUESTIONS = {"write_chunk_questions"}
+TRAINS = {"train_policy"}
 NEEDS_POLICY = {"warm_start_policy", "train_policy", "play_held_out"}
 NEEDS_READER = {"train_policy", "play_held_out", "measure_fidelity"}
 NEEDS_HELD_OUT = {"held_out_streams"}
@@ -66,7 +70,35 @@ def check(parameters: Parameters, nodes: set[str]) -> None:
     recipe = parameters.recipes.recipe(parameters.training.recipe)
     if nodes & NEEDS_POLICY or (nodes & (READS | NEEDS_HELD_OUT) and data.max_chunk_tokens is not None):
         model_is_there(recipe.model, f"recipes.{parameters.training.recipe}.model")
+    if nodes & TRAINS:
+        _processes_can_share(parameters.training)
     _backends_answer(parameters, nodes)
+
+
+def _processes_can_share(training: TrainingConfig) -> None:
+    launched = team().size
+    processes = launched if launched > 1 else training.processes
+    if processes == 1:
+        return
+    where = f"{processes} processes (started by a launcher)" if launched > 1 else f"training.processes: {processes}"
+    streams = training.episodes_per_step
+    if streams % processes:
+        fitting = [str(n) for n in range(1, streams + 1) if streams % n == 0]
+        below, above = streams // processes * processes, -(-streams // processes) * processes
+        raise PreflightError(
+            f"training.episodes_per_step: {streams} streams an update cannot be shared by {where}, as all siblings of "
+            f"a stream stay with one. Take {f'{below} or ' if below else ''}{above} streams, or "
+            f"{' or '.join(fitting)} processes."
+        )
+    if find_spec("deepspeed") is None:
+        raise PreflightError(
+            f"{where}: several processes train with DeepSpeed, which is not installed. "
+            "pip install 'finemem_pipeline[distributed]', or take 1."
+        )
+    from finemem_pipeline.training.hardware import gpus
+
+    if launched == 1 and 0 < gpus() < processes:
+        raise PreflightError(f"{where}: this machine has {gpus()} GPUs, and every process needs one of its own.")
 
 
 def spared(parameters: Parameters) -> set[str]:

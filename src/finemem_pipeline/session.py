@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+from pathlib import Path
 from typing import Any
 
 import click
@@ -20,16 +21,22 @@ from kedro.io import CatalogProtocol
 from kedro.io.core import is_parameter
 from kedro.pipeline import Pipeline
 
-from finemem_pipeline import stopping
+from finemem_pipeline import launch, stopping
 from finemem_pipeline.config import parse_parameters
 from finemem_pipeline.errors import FinememError, unknown
+from finemem_pipeline.training import together
+from finemem_pipeline.training.together import Team
 
 
 class FinememSession(KedroSession):
     """Changes one method: `run`."""
 
     def run(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        with contextlib.chdir(self._project_path), stopping.orderly():
+        here = Path.cwd()
+        with contextlib.chdir(self._project_path), stopping.orderly(), together.joined() as team:
+            if not team.first:
+                self._follow(team)
+                return {}
             try:
                 for name in kwargs.get("pipeline_names") or ():
                     if name not in pipelines:
@@ -37,6 +44,8 @@ class FinememSession(KedroSession):
                 if self._dry():
                     kwargs = _estimating(kwargs)
                 return super().run(*args, **kwargs)
+            except _Several as needed:
+                raise SystemExit(launch.again(needed.processes, here)) from None
             except FinememError as error:
                 if click.get_current_context(silent=True) is None:
                     raise
@@ -50,9 +59,23 @@ class FinememSession(KedroSession):
                     raise
                 raise click.ClickException(fault) from error
 
+    def _follow(self, team: Team) -> None:
+        """Works for the first of the processes that a launcher has started. Ends as that one does."""
+        code = team.follow()
+        if code:
+            raise SystemExit(code)
+
     def _dry(self) -> bool:
         parameters = self.load_context().config_loader["parameters"]
         return bool(parse_parameters(parameters).evaluation.dry_run)
+
+
+class _Several(Exception):
+    """What is to be run needs more processes than this one."""
+
+    def __init__(self, processes: int) -> None:
+        super().__init__(f"{processes} processes")
+        self.processes = processes
 
 
 def _estimating(options: dict[str, Any]) -> dict[str, Any]:
@@ -115,11 +138,25 @@ class ParametersHook:
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-        from finemem_pipeline.preflight import EVALUATES, check, spared
+        from finemem_pipeline.preflight import EVALUATES, TRAINS, check, spared
 
         check(self.parameters, {node.name for node in pipeline.nodes})
         others = Pipeline([node for node in pipeline.nodes if node.name not in EVALUATES])
         _inputs_are_there(pipeline, catalog, spared(self.parameters) - others.inputs())
+        processes = self.parameters.training.processes
+        runs_here = run_params["runner"] == "None" or "SequentialRunner" in run_params["runner"]
+        if (
+            processes > 1
+            and together.team().size == 1
+            and runs_here
+            and TRAINS & {node.name for node in pipeline.nodes}
+        ):
+            if click.get_current_context(silent=True) is None:
+                raise FinememError(
+                    f"training.processes: found {processes}, but there is no command line to give {processes} times. "
+                    "Run kedro run in a terminal, or take 1."
+                )
+            raise _Several(processes)
 
 
 def _inputs_are_there(pipeline: Pipeline, catalog: CatalogProtocol, needless: set[str]) -> None:

@@ -11,9 +11,12 @@ log = logging.getLogger(__name__)
 
 
 class Bar:
-    """A bar on a terminal; without one, a log line per step or hundredth, so that a log file tells the same."""
+    """A bar on a terminal; without one, a log line per step or hundredth, so that a log file tells the same.
 
-    def __init__(self, what: str, total: int) -> None:
+    One that is not `shown` does neither.
+    """
+
+    def __init__(self, what: str, total: int, *, shown: bool = True) -> None:
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
@@ -27,6 +30,7 @@ class Bar:
         self.total = total
         self._told = 0
         self._live = sys.stdout.isatty()
+        self._logged = shown and not self._live
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -34,14 +38,14 @@ class Bar:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[now]}", style="dim"),
-            disable=not self._live,
+            disable=not (shown and self._live),
         )
         self._task = self._progress.add_task(what, total=total, now="")
 
     def at(self, done: int, now: str = "") -> None:
         """`done` of the steps are finished; `now` says what is happening."""
         self._progress.update(self._task, completed=done, now=now)
-        if not self._live and done > self._told and (done == self.total or done - self._told >= self.total // 100):
+        if self._logged and done > self._told and (done == self.total or done - self._told >= self.total // 100):
             log.info("%s: %d of %d", self.what, done, self.total)
             self._told = done
 

@@ -6,6 +6,9 @@ What `Checkpointed` changes in a transformers Trainer, each time in one method:
   the optimiser's step alone, and the generators of random numbers are remembered, so that state is still at hand;
 - `training_step` and `_get_grad_norm` stop before an update whose loss or gradient is no finite number.
 
+Processes that train together are stopped together: `training_step` asks before each pass whether one is to stop, and
+`compute_loss` whether a loss is no number, as DeepSpeed takes the optimiser's step within the last backward pass.
+
 Its `output_dir` must be Run.writing_folder, and its `save_total_limit` None.
 """
 
@@ -26,6 +29,7 @@ from finemem_pipeline import stopping
 from finemem_pipeline.errors import FinememError
 from finemem_pipeline.training.not_finite import Failed
 from finemem_pipeline.training.runs import Run, step_of, write_json
+from finemem_pipeline.training.together import ALONE, Team
 
 log = logging.getLogger(__name__)
 
@@ -72,8 +76,10 @@ class _Boundary:
 class Checkpointed(Trainer):
     """Mixin for a Trainer; put it before the trainer's own class."""
 
-    def __init__(self, *args: Any, keeping: Keeping | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, keeping: Keeping | None = None, team: Team = ALONE, **kwargs: Any) -> None:
         self._keeping = keeping
+        self._team = team
+        self._moving = False  # the weights are, or have been in this update
         self._boundary: _Boundary | None = None
         self._losses: list[torch.Tensor] = []
         super().__init__(*args, **kwargs)
@@ -83,7 +89,7 @@ class Checkpointed(Trainer):
     def train(self, *args: Any, **kwargs: Any) -> Any:
         try:
             output = super().train(*args, **kwargs)
-            stopping.release()
+            self._may_stop()
         except (FinememError, stopping.Stopped, KeyboardInterrupt):
             self._save_as_it_was()
             raise
@@ -92,11 +98,34 @@ class Checkpointed(Trainer):
     def begin_update(self) -> None:
         """Called between two updates, when nothing is half done."""
         self._boundary = _Boundary.here(self.state.global_step, self._beside())
-        stopping.release()
+        self._moving = False
+        self._may_stop()
+
+    def move(self) -> None:
+        """Called when the weights are about to."""
+        self._moving = True
+        stopping.hold()
+
+    def _may_stop(self) -> None:
+        if self._team.size > 1:
+            self._team.stop_if_asked()
+        else:
+            stopping.release()
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        self._team.stop_if_asked()
         loss = super().training_step(*args, **kwargs)
         self._losses.append(loss.detach())
+        return loss
+
+    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+        loss = super().compute_loss(*args, **kwargs)
+        if self._team.size > 1 and self._keeping is not None and self.model.training:
+            if self._team.any(not bool(torch.isfinite(loss))):
+                failed = Failed(self.state.global_step + 1, float(loss), math.nan)
+                self._team.all_fail(self._keeping.not_finite(failed))
+            if self.accelerator.sync_gradients:
+                self.move()
         return loss
 
     def _get_grad_norm(self, model: torch.nn.Module, grad_norm: Any = None) -> Any:
@@ -112,6 +141,7 @@ class Checkpointed(Trainer):
             super()._save_checkpoint(model, trial)
             return
         self._write_checkpoint(self._keeping, self._beside())
+        self._keeping.kept(self.state.global_step)
 
     def _write_checkpoint(self, keeping: Keeping, beside: Mapping[str, Any]) -> None:
         step, together = self.state.global_step, self.accelerator.wait_for_everyone
@@ -128,28 +158,27 @@ class Checkpointed(Trainer):
                 write_json(folder / name, content)
             together()
         keeping.run.prune_checkpoints(keeping.most, keeping.spared(self.state))
-        keeping.kept(step)
         together()
 
     def _save_as_it_was(self) -> None:
-        """A checkpoint of the last whole update, in the middle of the next one.
-
-        Processes that train together are not stopped at the same line: they go on from their newest checkpoint.
-        """
+        """A checkpoint of the last whole update, in the middle of the next one."""
         keeping, boundary, step = self._keeping, self._boundary, self.state.global_step
-        if keeping is None or boundary is None or stopping.held() or not 0 < step == boundary.step:
+        if keeping is None or boundary is None or self._moving or not 0 < step == boundary.step:
             return
-        if self.accelerator.num_processes > 1:
-            return
-        newest = keeping.run.newest_checkpoint()
+        newest = self._team.from_first(keeping.run.newest_checkpoint)
         if newest is not None and step_of(newest) >= step:
             return
         stopping.hold()
         boundary.draw_from_here()
         try:
             self._write_checkpoint(keeping, boundary.beside)
+            keeping.kept(step)
         except FinememError as error:  # the one that stopped the run is told to the user
             log.warning("%s", error)
+
+    def stops(self) -> bool:
+        """Whether it, or one that it trains with, has been asked to."""
+        return self._team.any(stopping.asked())
 
     def _beside(self) -> dict[str, Any]:
         return {name: content() for name, content in self._keeping.beside.items()} if self._keeping else {}
@@ -167,9 +196,8 @@ class _Updates(TrainerCallback):
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        stopping.hold()
+        self.trainer.move()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        if stopping.asked():
-            control.should_training_stop = True
-            control.should_save |= self.trainer.accelerator.num_processes == 1
+        if self.trainer.stops():
+            control.should_training_stop = control.should_save = True

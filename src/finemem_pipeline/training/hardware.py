@@ -6,13 +6,28 @@ import contextlib
 import ctypes
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
+
+if TYPE_CHECKING:
+    from transformers import TrainingArguments
 
 
 def device() -> str:
     """The accelerator, or the CPU."""
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def gpus() -> int:
+    """How many this process sees."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def on_one_device(arguments: TrainingArguments) -> None:
+    """Keeps transformers from spreading the batches of one process over every GPU that it sees."""
+    _ = arguments.device  # settles what `_n_gpu` says
+    arguments._n_gpu = min(1, arguments._n_gpu)
 
 
 def keep_freed_memory() -> None:

@@ -21,6 +21,7 @@ from finemem_pipeline.generation.local import complete
 from finemem_pipeline.rollouts import Completion
 from finemem_pipeline.training import quieten
 from finemem_pipeline.training.hardware import decodes_in_bf16, device, keep_freed_memory
+from finemem_pipeline.training.zero import whole
 
 quieten()
 keep_freed_memory()
@@ -93,13 +94,15 @@ class PlayingCopy:
         mine = dict(self.model.named_parameters())
         if not isinstance(trained, PeftModel):
             for name, weight in trained.named_parameters():
-                mine[name].copy_(weight)
+                with whole([weight]):
+                    mine[name].copy_(weight)
             return
         for name, module in trained.get_base_model().named_modules():
             if isinstance(module, LoraLayer):
                 [adapter] = module.active_adapters
                 weight = module.get_base_layer().weight
-                mine[f"{name}.weight"].copy_(weight + module.get_delta_weight(adapter).to(weight.dtype))
+                with whole(module.parameters()):  # layer by layer: the twin is the only whole copy
+                    mine[f"{name}.weight"].copy_(weight + module.get_delta_weight(adapter).to(weight.dtype))
 
 
 def finished_policy(model: str, weights: Path | None, precision: str, *, adapter: bool) -> PlayingCopy:

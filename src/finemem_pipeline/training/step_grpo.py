@@ -5,7 +5,7 @@ How it departs from trl.GRPOTrainer, each time in one method:
 - `_generate_and_score_completions` puts the (G, T) advantages that `credit` computed in place of TRL's;
 - `_compute_loss` leaves out rows that cannot move the policy (fillers, and advantage 0 without a KL term) and cuts
   the padding that the remaining rows share. The loss denominator stays that of the full batch, so the gradient is
-  the same.
+  the same. Processes that train together keep equally many rows, at least one: TRL gathers a number of each.
 Loss, clipping, optimiser, PEFT and logging are TRL's; `checkpoints` says what becomes of checkpoints.
 """
 
@@ -88,6 +88,8 @@ class StepGRPOTrainer(Checkpointed, GRPOTrainer):
         keep = live.any(dim=1)
         if self.beta == 0.0:
             keep &= inputs["advantages"] != 0
+        if self._team.size > 1:
+            keep = _top_up(keep, max(1, self._team.most(int(keep.sum()))), live.sum(dim=1))
         if not keep.any():
             # No row moves the policy: a zero that still hangs on the graph, so that accumulation goes on.
             weight = next(parameter for parameter in model.parameters() if parameter.requires_grad)
@@ -104,6 +106,12 @@ class StepGRPOTrainer(Checkpointed, GRPOTrainer):
             elif torch.is_tensor(value) and value.dim() == 2:
                 rows[name] = value[:, :right]
         return super()._compute_loss(model, rows)
+
+
+def _top_up(keep: torch.Tensor, rows: int, tokens: torch.Tensor) -> torch.Tensor:
+    """Those and so many more as make up `rows`, the shortest first. (B,) each."""
+    order = torch.argsort(torch.where(keep, -1, tokens), stable=True)
+    return torch.zeros_like(keep).index_fill_(0, order[:rows], True)
 
 
 def _no_reward(prompts: list[str], **_: Any) -> list[float]:

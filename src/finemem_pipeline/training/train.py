@@ -33,20 +33,21 @@ from finemem_pipeline.manager import Manager
 from finemem_pipeline.manager.play import play
 from finemem_pipeline.memory import CountTokens
 from finemem_pipeline.reasoning.probes import Sample, probe
-from finemem_pipeline.reasoning.reader import Reader
+from finemem_pipeline.reasoning.reader import Reader, Usage
 from finemem_pipeline.records import encode_rollout
 from finemem_pipeline.rewards import Variant, score_group
 from finemem_pipeline.rollouts import RolloutGroup
-from finemem_pipeline.training import not_finite
+from finemem_pipeline.training import not_finite, zero
 from finemem_pipeline.training.checkpoints import Keeping
-from finemem_pipeline.training.hardware import device, give_back_memory
+from finemem_pipeline.training.hardware import device, give_back_memory, on_one_device
 from finemem_pipeline.training.measures import step_measures
-from finemem_pipeline.training.not_finite import Failed
+from finemem_pipeline.training.not_finite import Failed, NotFiniteError
 from finemem_pipeline.training.paid import Paid
 from finemem_pipeline.training.runs import Run, step_of
 from finemem_pipeline.training.samples import StepSample, step_samples
-from finemem_pipeline.training.schedule import episode_order, longest, question_subset
+from finemem_pipeline.training.schedule import episode_order, longest, question_subset, reply_seed
 from finemem_pipeline.training.step_grpo import Layout, StepGRPOTrainer, schedule_dataset
+from finemem_pipeline.training.together import ALONE, Team
 
 
 def retell(run: Run, steps: int) -> None:
@@ -59,12 +60,15 @@ def retell(run: Run, steps: int) -> None:
         )
 
 
-def save_weights(model: PreTrainedModel | PeftModel, folder: Path) -> None:
-    """The trained adapter alone (with a KL term there is a second, frozen one), or all the weights."""
+def save_weights(model: PreTrainedModel | PeftModel, folder: Path, state: dict[str, Any] | None = None) -> None:
+    """The trained adapter alone (with a KL term there is a second, frozen one), or all the weights.
+
+    `state` is given where the model's own weights are sharded.
+    """
     if isinstance(model, PeftModel):
-        model.save_pretrained(str(folder), selected_adapters=["default"])
+        model.save_pretrained(str(folder), selected_adapters=["default"], state_dict=state)
     else:
-        model.save_pretrained(folder)
+        model.save_pretrained(folder, state_dict=state)
 
 
 def result_name(steps: int) -> str:
@@ -76,7 +80,7 @@ BASELINE = "baseline.json"
 """Beside a checkpoint: what advantages that remember have seen so far."""
 
 PAID = "paid.jsonl"
-"""In the folder of a run: see `paid`."""
+"""In the folder of a run: see `paid`. Every process has its own, numbered from the second on."""
 
 OnPhase = Callable[[int, str], None]
 """(update, what is happening): for progress bars."""
@@ -105,10 +109,23 @@ class Settings:
     bf16: bool
     checkpoint_every: int
     keep_checkpoints: int
+    zero_stage: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Played:
+    """What one process contributes to an update."""
+
+    groups: Sequence[RolloutGroup]
+    used: Usage
 
 
 class Practice:
-    """Plays the streams of an update, scores them, and keeps what is to be logged."""
+    """Plays the streams of an update, scores them, and keeps what is to be logged.
+
+    Processes that train together play a share of the streams each, tell each other what was played, and score all of
+    it, each for itself: so baselines, measures and rows are the same on all, and those of a process that is alone.
+    """
 
     def __init__(
         self,
@@ -122,6 +139,7 @@ class Practice:
         filler_id: int,
         rollouts_folder: Path,
         on_phase: OnPhase,
+        team: Team = ALONE,
     ) -> None:
         self.episodes = episodes
         self.manager = manager
@@ -133,16 +151,45 @@ class Practice:
         self.filler_id = filler_id
         self.rollouts_folder = rollouts_folder
         self.on_phase = on_phase
+        self.team = team
         self.longest = longest(episodes)
         self.baseline = MovingBaseline()
         self.measures: dict[str, float | None] = {}
 
     def play_step(self, update: int, indices: Sequence[int]) -> list[StepSample]:
-        """The rows of one update, advantages included; its measures are left in `measures`."""
+        """The rows of one update, advantages included; its measures are left in `measures`.
+
+        `indices` are the streams of this process; rows and measures are those of all.
+        """
         self.clock.reset()
+        told = self.team.apart(lambda: self._play(update, indices))
+        groups = [group for played in told for group in played.groups]
+        with self.clock("score"):
+            scores = [score_group(group, self.variant, self.baseline) for group in groups]
+            rows = step_samples(groups, [score.advantages for score in scores], self.longest, self.filler_id)
+        if self.team.first:
+            with self.clock("write"):
+                self._write(update, groups, [score.advantages for score in scores])
+        self.measures = step_measures(groups, scores, self.clock.reset())
+        used = [played.used for played in told]
+        self.measures |= {
+            "reader/questions": float(sum(each.questions for each in used)),
+            "reader/calls": float(sum(each.calls for each in used)),
+            "reader/cache_hits": float(sum(each.questions - each.calls for each in used)),
+        }
+        self.on_phase(update, "learning")
+        return rows
+
+    def _play(self, update: int, indices: Sequence[int]) -> _Played:
         before = self.reader.usage
         chosen = [self.episodes[i] for i in indices]
         draw = question_subset(self.settings.question_share, self.settings.question_floor, self.settings.seed, update)
+        first = self.team.rank * len(indices)
+
+        def on_wave(wave: int, waves: int) -> None:
+            self.on_phase(update, f"playing chunk {wave} of {waves}")
+            self.team.check()
+
         groups = play(
             chosen,
             self.manager,
@@ -151,25 +198,13 @@ class Practice:
             siblings=self.settings.group_size,
             questions=draw,
             clock=self.clock,
-            on_wave=lambda wave, waves: self.on_phase(update, f"playing chunk {wave} of {waves}"),
+            on_wave=on_wave,
+            seed=lambda place, sibling, step: reply_seed(self.settings.seed, update, first + place, sibling, step),
         )
         if self.variant.probes:
             with self.clock("read"):
                 groups = probe(groups, chosen, self.reader, self.variant.probes, self.settings.retention)
-        with self.clock("score"):
-            scores = [score_group(group, self.variant, self.baseline) for group in groups]
-            rows = step_samples(groups, [score.advantages for score in scores], self.longest, self.filler_id)
-        with self.clock("write"):
-            self._write(update, groups, [score.advantages for score in scores])
-        self.measures = step_measures(groups, scores, self.clock.reset())
-        usage = self.reader.usage.since(before)
-        self.measures |= {
-            "reader/questions": float(usage.questions),
-            "reader/calls": float(usage.calls),
-            "reader/cache_hits": float(usage.questions - usage.calls),
-        }
-        self.on_phase(update, "learning")
-        return rows
+        return _Played(groups, self.reader.usage.since(before))
 
     def _write(self, update: int, groups: Sequence[RolloutGroup], advantages: Sequence[np.ndarray]) -> None:
         self.rollouts_folder.mkdir(parents=True, exist_ok=True)
@@ -194,7 +229,15 @@ _TRAINER_METRICS = {
 }
 
 
-class _Diary(TrainerCallback):
+class _Tidy(TrainerCallback):
+    """Between updates."""
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        control.should_save |= state.global_step >= args.max_steps  # so that a longer run can go on from here
+        give_back_memory()
+
+
+class _Diary(_Tidy):
     """Writes one row of metrics per update."""
 
     def __init__(self, run: Run, practice: Practice) -> None:
@@ -223,10 +266,6 @@ class _Diary(TrainerCallback):
         self.run.append_metrics({"step": state.global_step, **row})
         progress.report(state.global_step, {name: value for name, value in row.items() if value is not None})
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        control.should_save |= state.global_step >= args.max_steps  # so that a longer run can go on from here
-        give_back_memory()
-
 
 def train(
     model: PreTrainedModel | PeftModel,
@@ -235,6 +274,7 @@ def train(
     settings: Settings,
     run: Run,
     sync: Callable[[PreTrainedModel | PeftModel], None],
+    team: Team = ALONE,
 ) -> Path:
     """Trains to settings.steps, from the newest complete checkpoint of the run if there is one.
 
@@ -242,48 +282,54 @@ def train(
     """
     set_seed(settings.seed)
     if settings.steps == 0:
-        return run.keep(result_name(0), lambda folder: save_weights(model, folder))
-    layout = Layout(settings.episodes_per_step, practice.longest, settings.group_size)
+        return team.from_first(lambda: run.keep(result_name(0), lambda folder: save_weights(model, folder)))
+    layout = Layout(settings.episodes_per_step // team.size, practice.longest, settings.group_size)
     if layout.repeats < 2:
         raise FinememError(
             "training.group_size: found 1 with streams of a single chunk, where TRL finds nothing to put side by side. "
             "Take at least 2 siblings."
         )
-    checkpoint = run.newest_checkpoint()
-    if checkpoint is not None and step_of(checkpoint) > settings.steps:
-        raise FinememError(
-            f"{run.folder} has already been trained to step {step_of(checkpoint)}, training.steps is {settings.steps}. "
-            "Ask for at least as many steps, or start anew with training.resume=never."
-        )
+    checkpoint = team.from_first(lambda: _take_up(run, settings))
     done = step_of(checkpoint) if checkpoint is not None else 0
-    run.forget_after(done)
-    retell(run, settings.steps)
     if checkpoint is not None:
         practice.baseline = MovingBaseline(**json.loads((checkpoint / BASELINE).read_text(encoding="utf-8")))
-    paid = Paid(run.folder / PAID, done)
+    paid = Paid(run.folder / (PAID if team.first else f"{team.rank}-{PAID}"), done)
     practice.reader = paid.around(practice.reader)
     order = episode_order(len(practice.episodes), settings.steps * settings.episodes_per_step, settings.seed)
     played: list[StepSample] = []
 
     def play_synced(update: int, indices: Sequence[int]) -> list[StepSample]:
+        if team.size > 1:
+            zero.check(trainer, settings.zero_stage)
         sync(trainer.accelerator.unwrap_model(trainer.model))
         paid.update = update
         played[:] = practice.play_step(update, indices)
-        return played
+        return played[team.rank * layout.rows : (team.rank + 1) * layout.rows]
 
     def keep_batch(failed: Failed) -> FinememError:
-        return not_finite.keep(
-            run, failed, asdict(settings), played, tokenizer, lambda folder: save_weights(trainer.model, folder)
+        state = zero.whole_state(trainer)
+        told = team.from_first(
+            lambda: str(
+                not_finite.keep(
+                    run,
+                    failed,
+                    asdict(settings),
+                    played,
+                    tokenizer,
+                    lambda folder: save_weights(trainer.model, folder, state),
+                )
+            )
         )
+        return NotFiniteError(told)
 
     trainer = StepGRPOTrainer(
         model=model,
-        args=arguments(settings, layout, run.writing_folder),
+        args=arguments(settings, layout, run.writing_folder, team),
         processing_class=tokenizer,
         train_dataset=schedule_dataset(order, layout),
         play_step=play_synced,
         layout=layout,
-        callbacks=[_Diary(run, practice)],
+        callbacks=[_Diary(run, practice)] if team.first else [_Tidy()],
         keeping=Keeping(
             run,
             settings.keep_checkpoints,
@@ -291,16 +337,35 @@ def train(
             not_finite=keep_batch,
             kept=paid.settle,
         ),
+        team=team,
     )
     trainer.remove_callback(PrinterCallback)  # the metric file and the progress bar tell the same
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint is not None else None)
-    return run.keep(result_name(settings.steps), lambda folder: save_weights(trainer.model, folder))
+    state = zero.whole_state(trainer)
+    return team.from_first(
+        lambda: run.keep(result_name(settings.steps), lambda folder: save_weights(trainer.model, folder, state))
+    )
 
 
-def arguments(settings: Settings, layout: Layout, output: Path) -> GRPOConfig:
-    """TRL's constants."""
+def _take_up(run: Run, settings: Settings) -> Path | None:
+    """The checkpoint to go on from. What was left of later updates is dropped, earlier ones are told again."""
+    checkpoint = run.newest_checkpoint()
+    if checkpoint is not None and step_of(checkpoint) > settings.steps:
+        raise FinememError(
+            f"{run.folder} has already been trained to step {step_of(checkpoint)}, training.steps is {settings.steps}. "
+            "Ask for at least as many steps, or start anew with training.resume=never."
+        )
+    run.forget_after(step_of(checkpoint) if checkpoint is not None else 0)
+    retell(run, settings.steps)
+    return checkpoint
+
+
+def arguments(settings: Settings, layout: Layout, output: Path, team: Team = ALONE) -> GRPOConfig:
+    """TRL's constants; `layout` is the share of one process."""
     micro_batch = max(n for n in range(1, settings.micro_batch + 1) if layout.rows % n == 0)
-    return GRPOConfig(
+    if team.size > 1:
+        zero.start()
+    told = GRPOConfig(
         output_dir=str(output),
         per_device_train_batch_size=micro_batch,
         gradient_accumulation_steps=layout.rows // micro_batch,
@@ -327,4 +392,7 @@ def arguments(settings: Settings, layout: Layout, output: Path) -> GRPOConfig:
         logging_nan_inf_filter=False,
         report_to=[],
         disable_tqdm=True,
+        deepspeed=zero.config(settings.zero_stage, settings.bf16) if team.size > 1 else None,
     )
+    on_one_device(told)
+    return told

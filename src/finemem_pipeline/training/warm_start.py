@@ -34,7 +34,7 @@ from finemem_pipeline.manager.policy import Prompter
 from finemem_pipeline.manager.teacher import Teacher
 from finemem_pipeline.memory import MemoryBank, parse_operations
 from finemem_pipeline.training.checkpoints import Checkpointed, Keeping
-from finemem_pipeline.training.hardware import device, give_back_memory
+from finemem_pipeline.training.hardware import device, give_back_memory, on_one_device
 from finemem_pipeline.training.not_finite import NotFiniteError
 from finemem_pipeline.training.policy import TEMPLATE_ARGUMENTS
 from finemem_pipeline.training.runs import Run, checkpoint_name
@@ -174,6 +174,7 @@ def imitate(
         report_to=[],
         disable_tqdm=True,
     )
+    on_one_device(arguments)
 
     def keep_warm() -> None:
         run.keep(WARM, lambda folder: trainer.model.save_pretrained(folder))

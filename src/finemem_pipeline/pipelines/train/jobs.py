@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import logging
+import socket
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from finemem_pipeline.training.hardware import trains_in_bf16
 from finemem_pipeline.training.policy import PlayingCopy, load_tokenizer, load_trainable
 from finemem_pipeline.training.runs import Run
 from finemem_pipeline.training.schedule import by_turns
+from finemem_pipeline.training.together import Team, team
 from finemem_pipeline.training.train import Practice, Settings, result_name, retell, train
 from finemem_pipeline.training.warm_start import IMITATION, WARM, WarmStart, demonstrations, imitate
 
@@ -36,7 +39,7 @@ HELD_OUT_DEMONSTRATIONS = 24
 # What may change between a run and its continuation.
 NOT_PART_OF_A_RUN = {
     *("steps", "checkpoint_every", "keep_checkpoints", "resume"),
-    *("folder", "recipe", "reward", "warm_start"),
+    *("folder", "recipe", "reward", "warm_start", "processes", "zero_stage"),
 }
 SPEED_ONLY = {"micro_batch", "gradient_checkpointing"}
 ONLY_FOR_REINFORCEMENT = {"learning_rate", "warmup_steps", "max_grad_norm", "temperature"}
@@ -128,8 +131,9 @@ def train_policy(
             f"rewards.{variant.name} pays for chunk questions, and no chunk of the training streams has any. "
             "Raise questions.per_chunk and run kedro run --pipelines=qa_generation, or choose another training.reward."
         )
+    processes = team()
     clock = Clock()
-    reader = wiring.reader(reader_config, clock)
+    reader = wiring.reader(_cached_on(processes.node, reader_config), clock)
     config = {
         "episodes": fingerprint.streams(episodes),
         "warm_start": Path(warm[WARM]).parent.name,
@@ -139,14 +143,20 @@ def train_policy(
         "reader": wiring.reader_identity(reader_config, reader),
         **_made_with(recipe),
     }
-    run = Run.open(training.folder, training.reward, config, fresh=training.resume == "never")
+    if processes.size > 1:  # sums are added up in another order, and a checkpoint is cut into so many parts
+        config["together"] = {"processes": processes.size, "zero_stage": training.zero_stage}
+    run = processes.from_first(
+        lambda: Run.open(training.folder, training.reward, config, fresh=training.resume == "never")
+    )
+    _seen_by_all(run, processes)
     done = run.result(result_name(training.steps))
-    if done.exists():
+    if processes.from_first(done.exists):
         log.info("%s: trained already with the same configuration and data, reused", done)
-        retell(run, training.steps)
+        if processes.first:
+            retell(run, training.steps)
     else:
         manager_prompter = wiring.prompter(recipe, reader_config, clock)
-        _train(episodes, Path(warm[WARM]), training, recipe, variant, reader, manager_prompter, clock, run)
+        _train(episodes, Path(warm[WARM]), training, recipe, variant, reader, manager_prompter, clock, run, processes)
     return {
         "variant": training.reward,
         "recipe": training.recipe,
@@ -172,6 +182,7 @@ def _train(
     prompter: Prompter,
     clock: Clock,
     run: Run,
+    processes: Team,
 ) -> None:
     settings = constants(training, recipe)
     tokenizer = load_tokenizer(recipe.model)
@@ -182,7 +193,9 @@ def _train(
         prompter,
         Sampling(max_tokens=recipe.max_completion_tokens, temperature=recipe.temperature),
     )
-    with run.alone(), Bar(f"training with {training.reward}", training.steps) as bar:
+    with ExitStack() as meanwhile:  # the first process takes the folder for all, and shows how far they are
+        processes.from_first(lambda: meanwhile.enter_context(run.alone()))
+        bar = meanwhile.enter_context(Bar(f"training with {training.reward}", training.steps, shown=processes.first))
         practice = Practice(
             episodes,
             manager,
@@ -194,8 +207,26 @@ def _train(
             filler_id=int(tokenizer.eos_token_id),
             rollouts_folder=run.rollouts_folder,
             on_phase=lambda update, now: bar.at(update - 1, now),
+            team=processes,
         )
-        train(model, tokenizer, practice, settings, run, twin.sync)
+        train(model, tokenizer, practice, settings, run, twin.sync, processes)
+
+
+def _cached_on(node: int, reader: ReaderConfig) -> ReaderConfig:
+    """Machines have answer caches of their own: sqlite does not trust the locks of a shared file system."""
+    if reader.cache is None or node == 0:
+        return reader
+    return reader.model_copy(update={"cache": reader.cache.with_name(f"node-{node}-{reader.cache.name}")})
+
+
+def _seen_by_all(run: Run, processes: Team) -> None:
+    """Raises FinememError where a process cannot see the folder that the first one writes."""
+    blind = [each for each in processes.apart(lambda: None if run.folder.is_dir() else socket.gethostname()) if each]
+    if blind:
+        raise FinememError(
+            f"training.folder: {run.folder} is not there on {', '.join(sorted(set(blind)))}. All machines that train "
+            "together need the same folder, on a file system that they share."
+        )
 
 
 def constants(training: TrainingConfig, recipe: Recipe) -> Settings:
@@ -220,6 +251,7 @@ def constants(training: TrainingConfig, recipe: Recipe) -> Settings:
         bf16=trains_in_bf16(recipe.precision),
         checkpoint_every=training.checkpoint_every,
         keep_checkpoints=training.keep_checkpoints,
+        zero_stage=training.zero_stage,
     )
 
 

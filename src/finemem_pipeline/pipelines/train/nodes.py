@@ -6,6 +6,7 @@ from typing import Any
 
 from finemem_pipeline.config import ReaderConfig, RecipesConfig, RewardsConfig, TrainingConfig
 from finemem_pipeline.episodes import Episode
+from finemem_pipeline.training.together import team
 
 
 def warm_start_policy(
@@ -33,4 +34,4 @@ def train_policy(
     from finemem_pipeline.pipelines.train import jobs
 
     recipe, variant = recipes.recipe(training.recipe), rewards.variant(training.reward)
-    return jobs.train_policy(episodes, warm_start, training, recipe, variant, reader)
+    return team().call(jobs.train_policy, episodes, warm_start, training, recipe, variant, reader)
