@@ -20,7 +20,6 @@ from finemem_pipeline.memory import Applied, CountTokens, Delete, MemoryBank, Up
 from finemem_pipeline.reasoning.reader import Reader, Retrieved
 from finemem_pipeline.rollouts import Answer, Rollout, RolloutGroup, StepRecord
 
-
 ReplySeed = Callable[[int, int, int], int]
 """What a reply is drawn by: (place of the episode, sibling, step) -> seed."""
 
