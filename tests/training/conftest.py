@@ -96,7 +96,9 @@ ADAPTER = {"r": 4, "alpha": 8, "dropout": 0.1, "layers": None}
 class Pupil:
     """A tiny policy that plays itself, its run, and everything that training needs around it. One per process."""
 
-    def __init__(self, model: Path, folder: Path, reasoner=None, lora=ADAPTER, reward=None, **changes) -> None:
+    def __init__(
+        self, model: Path, folder: Path, reasoner=None, lora=ADAPTER, reward=None, team=None, **changes
+    ) -> None:
         import torch
 
         from finemem_pipeline.benchmarks.planted import PlantedSpec, generate
@@ -110,8 +112,10 @@ class Pupil:
         from finemem_pipeline.rewards import variant
         from finemem_pipeline.training.policy import PlayingCopy, load_tokenizer, load_trainable
         from finemem_pipeline.training.runs import Run
+        from finemem_pipeline.training.together import ALONE
         from finemem_pipeline.training.train import Practice, Settings
 
+        self.team = team or ALONE
         settings = {
             **{"steps": 5, "group_size": 3, "episodes_per_step": 2, "seed": 0, "question_share": 0.2},
             **{"question_floor": 2, "retention": Sample(2), "epsilon": 0.2, "kl": 0.0, "learning_rate": 1e-3},
@@ -124,7 +128,7 @@ class Pupil:
         torch.manual_seed(0)
         self.model = load_trainable(str(model), None, lora)
         self.twin = PlayingCopy(str(model), "fp32")
-        self.run = Run.open(folder, "pupil", {})
+        self.run = self.team.from_first(lambda: Run.open(folder, "pupil", {}))
         count = lambda text: len(self.tokenizer.encode(text, add_special_tokens=False))  # noqa: E731
         sampling = Sampling(self.settings.max_completion_tokens, self.settings.temperature)
         self.practice = Practice(
@@ -138,12 +142,13 @@ class Pupil:
             filler_id=self.tokenizer.eos_token_id,
             rollouts_folder=self.run.rollouts_folder,
             on_phase=lambda update, now: None,
+            team=self.team,
         )
 
     def train(self) -> Path:
         from finemem_pipeline.training.train import train
 
-        return train(self.model, self.tokenizer, self.practice, self.settings, self.run, self.twin.sync)
+        return train(self.model, self.tokenizer, self.practice, self.settings, self.run, self.twin.sync, self.team)
 
     def before_learning(self, update: int, act: Callable[[list], list]) -> None:
         """Lets `act` look at the rows of that update, or change them, or stop everything, before they are learned."""

@@ -191,6 +191,7 @@ def _generate(
         attention_mask=mask.to(model.device),
         generation_config=config,
         logits_processor=draws,
+        synced_gpus=False,  # what plays is whole on every process, and waits for none
     )
     rows: list[list[int]] = out[:, longest:].tolist()
     return rows

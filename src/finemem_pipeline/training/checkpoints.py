@@ -122,7 +122,7 @@ class Checkpointed(Trainer):
         loss = super().compute_loss(*args, **kwargs)
         if self._team.size > 1 and self._keeping is not None and self.model.training:
             if self._team.any(not bool(torch.isfinite(loss))):
-                failed = Failed(self.state.global_step + 1, float(loss), math.nan)
+                failed = Failed(self.state.global_step + 1, math.nan, math.nan)
                 self._team.all_fail(self._keeping.not_finite(failed))
             if self.accelerator.sync_gradients:
                 self.move()

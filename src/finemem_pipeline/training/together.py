@@ -20,13 +20,14 @@ import json
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
 
@@ -41,7 +42,7 @@ _REQUIRED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 _PREFIXES = ("TORCHELASTIC_", "GROUP_", "ROLE_", "LOCAL_", "MASTER_", "RANK", "WORLD_SIZE")
 _AT_MOST = timedelta(days=7)  # that one process waits for another: whether it still lives is looked after by `_Watch`
 _LOOK_EVERY = 0.5  # seconds
-_LAST_WORDS = 10.0  # seconds that a process has to end by itself once another has failed
+_LAST_WORDS = 20.0  # seconds that a process has to end by itself once another has failed
 
 
 class Team:
@@ -89,7 +90,7 @@ class Team:
                     work(*args)
             except (Exception, stopping.Stopped) as error:
                 if not self._agreed:
-                    return self._fail(error)
+                    self._fail(error)
             self._agreed = False
         return ended
 
@@ -177,14 +178,16 @@ class Team:
         self._line.end_all(_Told(self.rank, _words(error), _code(error)))
         return error
 
-    def _fail(self, error: BaseException) -> int:
-        """Ends a process that follows, in the middle of common work."""
+    def _fail(self, error: BaseException) -> NoReturn:
+        """Ends a process that follows, in the middle of common work, and at once: others wait for its part."""
         assert self._line is not None
         if self._line.over(wait=3.0) is None:
             self._line.end_all(_Told(self.rank, _words(error), _code(error)))
             if not isinstance(error, FinememError):
                 traceback.print_exception(error)
-        return _code(error)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(_code(error))
 
     def _by(self, told: _Told) -> FinememError:
         return FinememError(f"process {told.rank} of {self.size}: {told.words}")

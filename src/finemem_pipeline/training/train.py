@@ -381,7 +381,7 @@ def arguments(settings: Settings, layout: Layout, output: Path, team: Team = ALO
         beta=settings.kl,
         epsilon=settings.epsilon,
         loss_type="dapo",
-        bf16=settings.bf16,
+        bf16=settings.bf16 and team.size == 1,
         gradient_checkpointing=settings.gradient_checkpointing,
         use_cpu=device() == "cpu",
         seed=settings.seed,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import warnings
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -26,18 +27,15 @@ def start() -> None:
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     # Serves the inference of sharded models alone, and would be compiled first, which takes minutes and a compiler.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    logging.getLogger("accelerate.accelerator").setLevel(logging.ERROR)  # takes the value that it warns of
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
     deepspeed.init_distributed(dist_backend="nccl" if device() == "cuda" else "gloo", verbose=False)
-
-
-def end() -> None:
-    """After the training: models that are loaded from here on are not sharded."""
-    unset_hf_deepspeed_config()
 
 
 def config(stage: int, bf16: bool) -> dict[str, Any]:
     """DeepSpeed's constants. "auto" is what TRL's arguments say.
 
-    Weights stay in float32 and are multiplied in bfloat16, as where one process trains alone.
+    Weights and gradients are float32, and what is multiplied bfloat16, as where one process trains alone.
     """
     return {
         "zero_optimization": {
@@ -46,7 +44,7 @@ def config(stage: int, bf16: bool) -> dict[str, Any]:
             "contiguous_gradients": True,
             "stage3_gather_16bit_weights_on_model_save": True,
         },
-        "torch_autocast": {"enabled": bf16, "dtype": "bfloat16"},
+        "torch_autocast": {"enabled": bf16, "dtype": "bfloat16", "lower_precision_safe_modules": []},
         "gradient_accumulation_steps": "auto",
         "train_micro_batch_size_per_gpu": "auto",
         "train_batch_size": "auto",
@@ -56,12 +54,16 @@ def config(stage: int, bf16: bool) -> dict[str, Any]:
 
 
 def check(trainer: Trainer, stage: int) -> None:
-    """Raises RuntimeError unless DeepSpeed shards what this trainer trains: nothing else tells."""
+    """Raises RuntimeError unless DeepSpeed shards what this trainer trains: nothing else tells.
+
+    Before anything is played: models that are loaded from here on, those of a reader, are whole.
+    """
     from deepspeed import DeepSpeedEngine
 
     engine = trainer.model_wrapped
     if not isinstance(engine, DeepSpeedEngine) or engine.zero_optimization_stage() != stage:
         raise RuntimeError(f"DeepSpeed with ZeRO stage {stage} was asked for, and {type(engine).__name__} is at work")
+    unset_hf_deepspeed_config()
 
 
 def whole(parameters: Iterable[torch.nn.Parameter]) -> AbstractContextManager[None]:
@@ -69,9 +71,9 @@ def whole(parameters: Iterable[torch.nn.Parameter]) -> AbstractContextManager[No
     sharded = [parameter for parameter in parameters if hasattr(parameter, "ds_id")]
     if not sharded:
         return contextlib.nullcontext()
-    from deepspeed.zero import GatheredParameters
+    import deepspeed
 
-    gathered: AbstractContextManager[None] = GatheredParameters(sharded)
+    gathered: AbstractContextManager[None] = deepspeed.zero.GatheredParameters(sharded)
     return gathered
 
 
