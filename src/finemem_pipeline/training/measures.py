@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from finemem_pipeline.episodes import Episode
 from finemem_pipeline.memory import Delete, Insert, Skip, Update
 from finemem_pipeline.rewards import GroupScore, variance_shares
 from finemem_pipeline.rollouts import RolloutGroup
+from finemem_pipeline.training.samples import StepSample
 
 _KINDS = {Insert: "insert", Update: "update", Delete: "delete", Skip: "skip"}
 
@@ -62,6 +65,42 @@ def step_measures(
         measures[f"share/{name}"] = shares.get(name)
     tokens = sum(len(step.completion.prompt_ids) + len(step.completion.completion_ids) for step in steps)
     measures["tokens"] = float(tokens)
+    measures["tokens_said"] = float(sum(lengths))
     for phase, spent in seconds.items():
         measures[f"seconds/{phase}"] = spent
     return measures
+
+
+def copied_share(groups: Sequence[RolloutGroup], episodes: Mapping[str, Episode]) -> float | None:
+    """Of the words of the chunks, the share that the step which read them wrote into the memory.
+
+    Words are counted as often as they occur, in INSERTs and UPDATEs that were not refused. None where nothing was read.
+    """
+    read = copied = 0
+    for group in groups:
+        for t, chunk in enumerate(episodes[group.episode_id].chunks):
+            words = _words([chunk.text])
+            read += words.total() * len(group.rollouts)
+            for rollout in group.rollouts:
+                taken = [
+                    done.operation.text
+                    for done in rollout.steps[t].operations
+                    if isinstance(done.operation, Insert | Update) and done.refused is None
+                ]
+                copied += (words & _words(taken)).total()
+    return copied / read if read else None
+
+
+def learned_tokens(rows: Sequence[StepSample], *, every: bool) -> int:
+    """Prompt and completion tokens that go through the backward pass: with a KL term those of every step, else those of
+    the steps with an advantage.
+    """
+    return sum(
+        len(row.prompt_ids) + len(row.completion_ids)
+        for row in rows
+        if not row.filler and (every or row.advantage != 0)
+    )
+
+
+def _words(texts: Sequence[str]) -> Counter[str]:
+    return Counter(word for text in texts for word in re.findall(r"\w+", text.lower()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -35,12 +36,13 @@ from finemem_pipeline.memory import CountTokens
 from finemem_pipeline.reasoning.probes import Sample, probe
 from finemem_pipeline.reasoning.reader import Reader, Usage
 from finemem_pipeline.records import encode_rollout
+from finemem_pipeline.reporting.alarms import ALARMS, Watch
 from finemem_pipeline.rewards import Variant, score_group
 from finemem_pipeline.rollouts import RolloutGroup
 from finemem_pipeline.training import not_finite, zero
 from finemem_pipeline.training.checkpoints import Keeping
 from finemem_pipeline.training.hardware import device, give_back_memory, on_one_device
-from finemem_pipeline.training.measures import step_measures
+from finemem_pipeline.training.measures import copied_share, learned_tokens, step_measures
 from finemem_pipeline.training.not_finite import Failed, NotFiniteError
 from finemem_pipeline.training.paid import Paid
 from finemem_pipeline.training.runs import Run, step_of
@@ -48,6 +50,8 @@ from finemem_pipeline.training.samples import StepSample, step_samples
 from finemem_pipeline.training.schedule import episode_order, longest, question_subset, reply_seed
 from finemem_pipeline.training.step_grpo import Layout, StepGRPOTrainer, schedule_dataset
 from finemem_pipeline.training.together import ALONE, Team
+
+log = logging.getLogger(__name__)
 
 
 def retell(run: Run, steps: int) -> None:
@@ -176,6 +180,8 @@ class Practice:
             "reader/questions": float(sum(each.questions for each in used)),
             "reader/calls": float(sum(each.calls for each in used)),
             "reader/cache_hits": float(sum(each.questions - each.calls for each in used)),
+            "memory/copied_share": copied_share(groups, {episode.id: episode for episode in self.episodes}),
+            "tokens_learned": float(learned_tokens(rows, every=self.settings.kl > 0)),
         }
         self.on_phase(update, "learning")
         return rows
@@ -238,11 +244,14 @@ class _Tidy(TrainerCallback):
 
 
 class _Diary(_Tidy):
-    """Writes one row of metrics per update."""
+    """Writes one row of metrics per update, and warns of collapses."""
 
     def __init__(self, run: Run, practice: Practice) -> None:
         self.run = run
         self.practice = practice
+        self.watch = Watch([name for name, term in practice.variant.terms.items() if term.weight])
+        for row in run.metrics():
+            self.watch.see(row)
         self.started = time.perf_counter()
 
     def on_log(
@@ -262,7 +271,13 @@ class _Diary(_Tidy):
         played = sum(value or 0.0 for name, value in row.items() if name.startswith("seconds/"))
         row["seconds/backward"] = max(0.0, taken - played)
         row["seconds/step"] = taken
+        said, learned = (row.pop(name) or 0.0 for name in ("tokens_said", "tokens_learned"))
         row["tokens_per_second"] = (row.pop("tokens") or 0.0) / taken
+        row["tokens_per_second_generated"] = said / row["seconds/generate"] if row["seconds/generate"] else None
+        row["tokens_per_second_learned"] = learned / row["seconds/backward"] if row["seconds/backward"] else None
+        for name in self.watch.see(row):
+            log.warning("update %d, %s: %s", state.global_step, name, ALARMS[name].message(row))
+        row |= self.watch.columns
         self.run.append_metrics({"step": state.global_step, **row})
         progress.report(state.global_step, {name: value for name, value in row.items() if value is not None})
 

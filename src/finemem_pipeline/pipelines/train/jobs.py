@@ -24,6 +24,7 @@ from finemem_pipeline.metrics import JUDGE
 from finemem_pipeline.reasoning.probes import Sample
 from finemem_pipeline.reasoning.reader import Reader
 from finemem_pipeline.reporting.bars import Bar
+from finemem_pipeline.reporting.live import Board
 from finemem_pipeline.rewards import OF_CHUNKS, Variant
 from finemem_pipeline.training import fingerprint
 from finemem_pipeline.training.hardware import trains_in_bf16
@@ -195,7 +196,9 @@ def _train(
     )
     with ExitStack() as meanwhile:  # the first process takes the folder for all, and shows how far they are
         processes.from_first(lambda: meanwhile.enter_context(run.alone()))
-        bar = meanwhile.enter_context(Bar(f"training with {training.reward}", training.steps, shown=processes.first))
+        board = meanwhile.enter_context(
+            Board(f"training with {training.reward}", training.steps, shown=processes.first)
+        )
         practice = Practice(
             episodes,
             manager,
@@ -206,7 +209,7 @@ def _train(
             clock,
             filler_id=int(tokenizer.eos_token_id),
             rollouts_folder=run.rollouts_folder,
-            on_phase=lambda update, now: bar.at(update - 1, now),
+            on_phase=lambda update, now: board.at(update - 1, now),
             team=processes,
         )
         train(model, tokenizer, practice, settings, run, twin.sync, processes)
