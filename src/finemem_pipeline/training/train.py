@@ -41,6 +41,7 @@ from finemem_pipeline.rewards import Variant, score_group
 from finemem_pipeline.rollouts import RolloutGroup
 from finemem_pipeline.training import not_finite, zero
 from finemem_pipeline.training.checkpoints import Keeping
+from finemem_pipeline.training.drift import Drift
 from finemem_pipeline.training.hardware import device, give_back_memory, on_one_device
 from finemem_pipeline.training.measures import copied_share, learned_tokens, step_measures
 from finemem_pipeline.training.not_finite import Failed, NotFiniteError
@@ -246,9 +247,10 @@ class _Tidy(TrainerCallback):
 class _Diary(_Tidy):
     """Writes one row of metrics per update, and warns of collapses."""
 
-    def __init__(self, run: Run, practice: Practice) -> None:
+    def __init__(self, run: Run, practice: Practice, drift: Drift | None = None) -> None:
         self.run = run
         self.practice = practice
+        self.drift = drift
         self.watch = Watch([name for name, term in practice.variant.terms.items() if term.weight])
         for row in run.metrics():
             self.watch.see(row)
@@ -266,7 +268,8 @@ class _Diary(_Tidy):
             return  # the trainer's summary at its end
         now = time.perf_counter()
         taken, self.started = now - self.started, now
-        row: dict[str, Any] = dict(self.practice.measures)
+        row: dict[str, Any] = dict(self.practice.measures) | (self.drift.measures if self.drift else {})
+        row |= {f"seconds/{phase}": spent for phase, spent in self.practice.clock.reset().items()}
         row |= {ours: float(logs[theirs]) for theirs, ours in _TRAINER_METRICS.items() if logs.get(theirs) is not None}
         played = sum(value or 0.0 for name, value in row.items() if name.startswith("seconds/"))
         row["seconds/backward"] = max(0.0, taken - played)
@@ -312,6 +315,13 @@ def train(
     practice.reader = paid.around(practice.reader)
     order = episode_order(len(practice.episodes), settings.steps * settings.episodes_per_step, settings.seed)
     played: list[StepSample] = []
+    drift = Drift(
+        model,
+        temperature=settings.temperature,
+        batch=settings.micro_batch,
+        clock=practice.clock,
+        start=settings.kl == 0,
+    )
 
     def play_synced(update: int, indices: Sequence[int]) -> list[StepSample]:
         if team.size > 1:
@@ -319,7 +329,9 @@ def train(
         sync(trainer.accelerator.unwrap_model(trainer.model))
         paid.update = update
         played[:] = practice.play_step(update, indices)
-        return played[team.rank * layout.rows : (team.rank + 1) * layout.rows]
+        own = played[team.rank * layout.rows : (team.rank + 1) * layout.rows]
+        drift.before(own)
+        return own
 
     def keep_batch(failed: Failed) -> FinememError:
         state = zero.whole_state(trainer)
@@ -344,7 +356,7 @@ def train(
         train_dataset=schedule_dataset(order, layout),
         play_step=play_synced,
         layout=layout,
-        callbacks=[_Diary(run, practice)] if team.first else [_Tidy()],
+        callbacks=[drift, _Diary(run, practice, drift) if team.first else _Tidy()],
         keeping=Keeping(
             run,
             settings.keep_checkpoints,
@@ -354,6 +366,7 @@ def train(
         ),
         team=team,
     )
+    drift.trainer = trainer
     trainer.remove_callback(PrinterCallback)  # the metric file and the progress bar tell the same
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint is not None else None)
     state = zero.whole_state(trainer)
