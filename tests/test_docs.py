@@ -240,8 +240,10 @@ def test_the_metrics_page_lists_what_an_update_logs(tmp_path):
         on_phase=lambda update, now: None,
     )
     practice.play_step(1, [0, 1])
+    with clock("measure"):
+        drift = SimpleNamespace(measures={"kl_update": 0.1})
     logs = {"loss": 0.1, **dict.fromkeys(_TRAINER_METRICS, 0.1)}
-    _Diary(run, practice).on_log(None, SimpleNamespace(global_step=1), None, logs)
+    _Diary(run, practice, drift).on_log(None, SimpleNamespace(global_step=1), None, logs)
     [row] = run.metrics()
     text = (PROJECT / "docs/reference/metrics.md").read_text(encoding="utf-8").split("## Evaluation")[0]
     assert set(re.findall(r"^\| `([^`]+)`", text, re.M)) == set(row)

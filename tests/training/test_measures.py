@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from finemem_pipeline.episodes import Chunk, Episode
 from finemem_pipeline.memory import Applied, Delete, Insert, MemoryBank, Skip, Update
 from finemem_pipeline.rewards import NEEDS, REWARDS, score_group, variant
 from finemem_pipeline.rollouts import Answer, Completion, Rollout, RolloutGroup, StepRecord
-from finemem_pipeline.training.measures import step_measures
+from finemem_pipeline.training.measures import copied_share, learned_tokens, step_measures
+from finemem_pipeline.training.samples import StepSample
 
 FINE_MEM = variant(
     "fine_mem",
@@ -54,7 +56,7 @@ def test_memory_and_completions_are_means():
     assert row["memory/share_of_text"] == pytest.approx(0.3)
     assert row["completion/length"] == 6
     assert row["completion/cut_share"] == 0.5
-    assert row["tokens"] == 2 * 10 + 12
+    assert (row["tokens"], row["tokens_said"]) == (2 * 10 + 12, 12)
 
 
 def test_scores_are_means_over_what_is_scored_and_the_rest_is_counted():
@@ -110,3 +112,40 @@ def test_where_nothing_was_written_there_is_no_share():
     row = measured(rollout(0, []), rollout(1, []))
     assert row["operations/refused_share"] is None
     assert row["operations/malformed_share"] is None
+
+
+def read(text: str) -> dict[str, Episode]:
+    return {"e": Episode("e", "planted", "AR", (Chunk(0, text),), ())}
+
+
+def copied(text: str, *operations: Applied) -> float | None:
+    return copied_share([RolloutGroup("e", (rollout(0, operations),))], read(text))
+
+
+def test_copied_is_what_a_step_writes_of_the_words_that_it_reads():
+    text = "Ada moved to Mill Lane. Ada likes rain."
+    assert copied(text, Applied(Insert(text), "m1")) == 1.0
+    assert copied(text, Applied(Insert("ada: Mill Lane, 12"), "m1")) == 3 / 8  # 12 does not stand in the chunk
+    assert (
+        copied(text, Applied(Insert("Ada moved to Mill Lane."), "m1"), Applied(Update("m1", "Ada likes"), "m1"))
+        == 7 / 8
+    )
+    assert copied(text, Applied(Insert("Ada Ada Ada"), "m1")) == 2 / 8
+    assert (
+        copied(text, Applied(Update("m9", text), refused="no item m9"), Applied(Skip()), Applied(Delete("m1"))) == 0.0
+    )
+    assert copied("", Applied(Insert("Ada"), "m1")) is None
+
+
+def test_copied_is_a_mean_over_all_that_siblings_read():
+    group = RolloutGroup("e", (rollout(0, [Applied(Insert("rain"), "m1")]), rollout(1, [])))
+    assert copied_share([group], read("rain again")) == 0.25
+
+
+def test_learned_are_the_tokens_of_the_rows_that_move_the_policy():
+    def row(advantage, filler=False):
+        return StepSample((1,) * 10, (2,) * 4, (), advantage, ("e", 0, 0), filler)
+
+    rows = [row(0.5), row(-1.0), row(0.0), row(0.0, filler=True)]
+    assert learned_tokens(rows, every=False) == 28
+    assert learned_tokens(rows, every=True) == 42

@@ -18,6 +18,7 @@ from finemem_pipeline.reasoning.extractive import ExtractiveReasoner
 from finemem_pipeline.reasoning.probes import Sample
 from finemem_pipeline.reasoning.reader import Reader
 from finemem_pipeline.records import decode_rollout
+from finemem_pipeline.reporting.alarms import ALARMS
 from finemem_pipeline.retrieval import BM25
 from finemem_pipeline.rewards import NEEDS, REWARDS, score_group, variant
 from finemem_pipeline.rollouts import RolloutGroup
@@ -124,10 +125,12 @@ PROMISED = {
     *("groups/columns", "groups/dead_columns", "groups/excluded", "groups/dropped"),
     *(f"operations/{kind}" for kind in ("insert", "update", "delete", "skip")),
     *("operations/refused_share", "operations/malformed_share"),
-    *("memory/tokens", "memory/share_of_text", "completion/length", "completion/cut_share"),
+    *("memory/tokens", "memory/share_of_text", "memory/copied_share", "completion/length", "completion/cut_share"),
     *("reader/questions", "reader/calls", "reader/cache_hits", "reader/unscored"),
-    *("loss", "entropy", "grad_norm", "learning_rate", "clip_ratio", "tokens_per_second"),
-    *(f"seconds/{phase}" for phase in ("generate", "apply", "read", "score", "write", "backward", "step")),
+    *("loss", "entropy", "grad_norm", "learning_rate", "clip_ratio", "kl", "kl_update"),
+    *("tokens_per_second", "tokens_per_second_generated", "tokens_per_second_learned"),
+    *(f"seconds/{phase}" for phase in ("generate", "apply", "read", "score", "write", "measure", "backward", "step")),
+    *(f"alarm/{name}" for name in ALARMS),
 }
 
 

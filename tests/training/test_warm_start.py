@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from transformers import set_seed
@@ -13,9 +14,11 @@ from finemem_pipeline.manager.teacher import Teacher
 from finemem_pipeline.memory import parse_operations
 from finemem_pipeline.retrieval import BM25
 from finemem_pipeline.stopping import Stopped, orderly
-from finemem_pipeline.training.not_finite import NotFiniteError
+from finemem_pipeline.training import replay_batch
+from finemem_pipeline.training.not_finite import Failed, NotFiniteError, keep_demonstrations
 from finemem_pipeline.training.policy import finished_policy, load_tokenizer, load_trainable
 from finemem_pipeline.training.runs import Run
+from finemem_pipeline.training.samples import Demonstration
 from finemem_pipeline.training.warm_start import WarmStart, best_step, demonstrations, has_converged, imitate
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
@@ -194,19 +197,61 @@ def test_a_terminated_warm_start_keeps_what_it_has_learned(tiny_model, tmp_path)
     assert imitated(tiny_model, tmp_path / "stopped", checkpoint_every=100) == (warm, imitation, [6, 7, 8])
 
 
-def test_a_loss_that_is_no_number_stops_the_warm_start(tiny_model, tmp_path):
-    model = load_trainable(str(tiny_model), None, None)
-    next(model.parameters()).data[:] = float("nan")
-    with pytest.raises(NotFiniteError, match=r"update 1 was not made: its loss is nan.*warm_start_learning_rate"):
-        imitate(
-            model,
-            load_tokenizer(str(tiny_model)),
-            shown("train", 4),
-            [],
-            replace(SETTINGS, steps=1, imitation_steps=0),
-            Run.open(tmp_path, "warm_start", {}),
-            lambda step, most: None,
-        )
+def test_a_loss_that_is_no_number_stops_the_warm_start_and_leaves_its_batch(tiny_model, tmp_path, capsys):
+    config = {"recipe": {"model": str(tiny_model), "lora": LORA}, "warm_start": {"steps": 3}}
+    run, tokenizer = Run.open(tmp_path, "warm_start", config), load_tokenizer(str(tiny_model))
+    model, rows = load_trainable(str(tiny_model), None, LORA), shown("train", 12)
+
+    def spoil(step: int, most: int) -> None:
+        if step == 2:  # one that only the next update meets
+            adapted = next(weight for name, weight in model.named_parameters() if "lora_B" in name)
+            adapted.data[0] = float("nan")
+
+    with pytest.raises(NotFiniteError, match=r"update 3 was not made: its loss is nan.*warm_start_learning_rate"):
+        imitate(model, tokenizer, rows, [], replace(SETTINGS, steps=3, imitation_steps=0, micro_batch=2), run, spoil)
+    folder = run.folder / "not_finite" / "step-00003"
+    kept = [json.loads(line) for line in (folder / "rows.jsonl").read_text("utf-8").splitlines()]
+    assert len(kept) == 4
+    for row in kept:
+        assert "Memory:" in row["prompt"]
+        assert [one.text for one in parse_operations(row["completion"].removesuffix("<e>")).operations]
+    assert {row["completion"].removesuffix("<e>").strip() for row in kept} <= {
+        row["completion"][0]["content"] for row in rows
+    }
+
+    assert replay_batch.main([str(folder)]) == 0
+    first, *told, last = capsys.readouterr().out.splitlines()
+    assert first.startswith("update 3: loss nan")
+    assert [line.split(",")[0] for line in told] == ["!! row 1", "!! row 2", "!! row 3", "!! row 4"]
+    assert last == "4 of 4 rows are not finite"
+
+
+def test_the_rows_of_a_replayed_warm_start_add_up_to_the_loss_of_the_update(tiny_model, tmp_path):
+    config = {"recipe": {"model": str(tiny_model), "lora": LORA}, "warm_start": {"steps": 1}}
+    run, tokenizer = Run.open(tmp_path, "warm_start", config), load_tokenizer(str(tiny_model))
+    model, rows = load_trainable(str(tiny_model), None, LORA), shown("train", 4)
+    model.save_pretrained(tmp_path / "before")
+    alone = [
+        Demonstration(tuple(both[: len(asked)]), tuple(both[len(asked) :]))
+        for both, asked in (tokenised(tokenizer, row) for row in rows)
+    ]
+    imitate(model, tokenizer, rows, [], replace(SETTINGS, steps=1, imitation_steps=0), run, lambda step, most: None)
+    state = json.loads((run.newest_checkpoint() / "trainer_state.json").read_text("utf-8"))
+    [loss] = [logged["loss"] for logged in state["log_history"] if "loss" in logged]
+
+    failed, settings = Failed(1, float("nan"), float("nan")), asdict(SETTINGS)
+    keep_demonstrations(run, failed, settings, alone, tokenizer, lambda folder: None)
+    before = load_trainable(str(tiny_model), tmp_path / "before", LORA)
+    replayed = replay_batch.replay_demonstrations(run.folder / "not_finite" / "step-00001", before)
+    assert sum(one.loss for one in replayed) == pytest.approx(loss, rel=1e-4)
+    assert all(one.finite for one in replayed)
+
+
+def tokenised(tokenizer, row) -> tuple[list[int], list[int]]:
+    """Ids of prompt and reply together, and of the prompt."""
+    whole = tokenizer.apply_chat_template([*row["prompt"], *row["completion"]], tokenize=False)
+    asked = tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, tokenize=False)
+    return tuple(tokenizer(text, add_special_tokens=False)["input_ids"] for text in (whole, asked))
 
 
 CHECKS = [{"step": 2, "eval_loss": 3.0}, {"step": 3, "loss": 1.0}, {"step": 4, "eval_loss": 2.0}]

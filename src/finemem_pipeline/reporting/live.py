@@ -47,7 +47,6 @@ class Board:
         self._shown = shown
         self._console = console
         self._live: Any = None
-        self._started = time.monotonic()
         self._said = -math.inf
         self._open = ExitStack()
 
@@ -98,12 +97,14 @@ class Board:
         from rich.progress_bar import ProgressBar
         from rich.table import Table
 
-        head = Table.grid(padding=(0, 1))
+        head = Table.grid(padding=(0, 1), expand=True)
+        for ratio in (None, 1, None, None, None):
+            head.add_column(no_wrap=True, ratio=ratio)
         head.add_row(
             self.what,
-            ProgressBar(total=self.total, completed=self.done, width=30),
+            ProgressBar(total=self.total, completed=self.done),
             f"{self.done}/{self.total}",
-            f"{_span(time.monotonic() - self._started)} here, {_span(left(self.rows, self.done, self.total))} left",
+            f"{_span(left(self.rows, self.done, self.total))} left",
             self.now,
         )
         return head

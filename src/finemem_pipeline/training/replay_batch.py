@@ -23,9 +23,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from finemem_pipeline.errors import FinememError
 from finemem_pipeline.reasoning.probes import Sample
-from finemem_pipeline.training.not_finite import BATCH, WEIGHTS, read_rows
+from finemem_pipeline.training.hardware import device
+from finemem_pipeline.training.not_finite import BATCH, WEIGHTS, read_demonstrations, read_rows
 from finemem_pipeline.training.policy import load_tokenizer, load_trainable
-from finemem_pipeline.training.samples import StepSample
+from finemem_pipeline.training.samples import Demonstration, StepSample
 from finemem_pipeline.training.step_grpo import Layout, StepGRPOTrainer, schedule_dataset
 from finemem_pipeline.training.train import Settings, arguments
 from finemem_pipeline.training.warm_start import WARM
@@ -35,7 +36,7 @@ from finemem_pipeline.training.warm_start import WARM
 class ReplayedRow:
     """One training row by itself. The losses of all rows add up to that of the update."""
 
-    sample: StepSample
+    sample: StepSample | Demonstration
     loss: float
     grad_norm: float
 
@@ -74,6 +75,24 @@ def replay(folder: Path, model: PreTrainedModel | PeftModel, tokenizer: PreTrain
         ]
 
 
+def replay_demonstrations(folder: Path, model: PreTrainedModel | PeftModel) -> list[ReplayedRow]:
+    """The rows of a failed update of the warm start. `model` is the policy as it was then."""
+    bf16 = json.loads((folder / BATCH).read_text(encoding="utf-8"))["settings"]["bf16"]
+    rows = read_demonstrations(folder)
+    tokens = sum(len(row.completion_ids) for row in rows)
+    model.to(device()).train()
+    found = []
+    for row in rows:
+        model.zero_grad()
+        ids = torch.tensor([row.prompt_ids + row.completion_ids], device=model.device)
+        with torch.autocast(device(), torch.bfloat16, enabled=bf16):
+            logits = model(input_ids=ids, logits_to_keep=len(row.completion_ids) + 1).logits[0, :-1]
+        loss = torch.nn.functional.cross_entropy(logits.float(), ids[0, -len(row.completion_ids) :], reduction="sum")
+        (loss / tokens).backward()
+        found.append(ReplayedRow(row, float(loss.detach()) / tokens, _gradient(model)))
+    return found
+
+
 def _alone(trainer: StepGRPOTrainer, batch: dict[str, Any], place: int, rows: int) -> tuple[float, float]:
     one = {
         name: value[place : place + 1] if torch.is_tensor(value) and value.dim() and len(value) == rows else value
@@ -83,8 +102,20 @@ def _alone(trainer: StepGRPOTrainer, batch: dict[str, Any], place: int, rows: in
     with trainer.compute_loss_context_manager():
         loss = trainer._compute_loss(trainer.model, one)
     loss.backward()
-    gradients = [weight.grad for weight in trainer.model.parameters() if weight.grad is not None]
-    return float(loss.detach()), float(torch.nn.utils.get_total_norm(gradients))
+    return float(loss.detach()), _gradient(trainer.model)
+
+
+def _gradient(model: torch.nn.Module) -> float:
+    """Its norm."""
+    gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
+    return float(torch.nn.utils.get_total_norm(gradients))
+
+
+def _name(sample: StepSample | Demonstration, place: int) -> str:
+    if isinstance(sample, Demonstration):
+        return f"row {place}"
+    episode, sibling, step = sample.key
+    return f"{episode} sibling {sibling} step {step}: advantage {sample.advantage:+.3f}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -97,18 +128,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = json.loads((run / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SystemExit(f"{folder}: expected a folder <run>/not_finite/step-<update>, found {error}") from error
-    recipe, start = config["recipe"], run.parent / config["warm_start"] / WARM
+    recipe = config["recipe"]
+    imitated = isinstance(config["warm_start"], dict)  # a warm start has its constants there, a training its name
+    start = folder / WEIGHTS if imitated else run.parent / config["warm_start"] / WARM
     try:
-        rows = replay(folder, load_trainable(recipe["model"], start, recipe["lora"]), load_tokenizer(recipe["model"]))
+        model = load_trainable(recipe["model"], start, recipe["lora"])
+        rows = (
+            replay_demonstrations(folder, model) if imitated else replay(folder, model, load_tokenizer(recipe["model"]))
+        )
     except FinememError as error:
         raise SystemExit(f"Error: {error}") from error
     click.echo(f"update {told['update']}: loss {told['loss']}, gradient norm {told['grad_norm']}")
-    for row in rows:
-        episode, sibling, step = row.sample.key
+    for place, row in enumerate(rows, 1):
         click.echo(
-            f"{'  ' if row.finite else '!!'} {episode} sibling {sibling} step {step}: advantage "
-            f"{row.sample.advantage:+.3f}, {len(row.sample.prompt_ids)}+{len(row.sample.completion_ids)} tokens, "
-            f"loss {row.loss:.4g}, gradient norm {row.grad_norm:.4g}"
+            f"{'  ' if row.finite else '!!'} {_name(row.sample, place)}, {len(row.sample.prompt_ids)}+"
+            f"{len(row.sample.completion_ids)} tokens, loss {row.loss:.4g}, gradient norm {row.grad_norm:.4g}"
         )
     click.echo(f"{sum(not row.finite for row in rows)} of {len(rows)} rows are not finite")
     return 0

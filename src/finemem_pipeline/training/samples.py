@@ -26,6 +26,14 @@ class StepSample:
     filler: bool = False  # stands in for a step that the stream does not have
 
 
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    """One row of the warm start: what the teacher replied."""
+
+    prompt_ids: tuple[int, ...]  # (P,)
+    completion_ids: tuple[int, ...]  # (L,)
+
+
 def step_samples(
     groups: Sequence[RolloutGroup], advantages: Sequence[np.ndarray], steps: int, filler_id: int
 ) -> list[StepSample]:

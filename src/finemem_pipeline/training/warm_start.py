@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from peft import PeftModel
 from transformers import (
     PreTrainedModel,
@@ -36,8 +37,10 @@ from finemem_pipeline.memory import MemoryBank, parse_operations
 from finemem_pipeline.training.checkpoints import Checkpointed, Keeping
 from finemem_pipeline.training.hardware import device, give_back_memory, on_one_device
 from finemem_pipeline.training.not_finite import NotFiniteError
+from finemem_pipeline.training.not_finite import keep_demonstrations
 from finemem_pipeline.training.policy import TEMPLATE_ARGUMENTS
 from finemem_pipeline.training.runs import Run, checkpoint_name
+from finemem_pipeline.training.samples import Demonstration
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,21 @@ def demonstrations(
 
 
 class _Supervised(Checkpointed, SFTTrainer):
-    """TRL's trainer, with our checkpoints."""
+    """TRL's trainer, with our checkpoints. It remembers the rows of the update at work, for one that fails."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.learning: list[Demonstration] = []
+        super().__init__(*args, **kwargs)
+
+    def begin_update(self) -> None:
+        self.learning = []
+        super().begin_update()
+
+    def training_step(self, model: torch.nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+        for ids, labels, there in zip(inputs["input_ids"], inputs["labels"], inputs["attention_mask"], strict=True):
+            asked, whole = int(labels.ne(-100).int().argmax()), int(there.sum())
+            self.learning.append(Demonstration(tuple(ids[:asked].tolist()), tuple(ids[asked:whole].tolist())))
+        return super().training_step(model, inputs, *args, **kwargs)
 
 
 class _Diary(TrainerCallback):
@@ -190,8 +207,13 @@ def imitate(
             run,
             settings.keep_checkpoints,
             beside={},
-            not_finite=lambda failed: NotFiniteError(
-                f"{run.folder}: {failed}. Lower warm_start_learning_rate of the recipe."
+            not_finite=lambda failed: keep_demonstrations(
+                run,
+                failed,
+                asdict(settings),
+                trainer.learning,
+                tokenizer,
+                lambda folder: trainer.model.save_pretrained(folder),
             ),
             spared=lambda state: {best_step(state.log_history)},
         ),
