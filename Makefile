@@ -6,7 +6,7 @@ MODEL := data/06_models/base/smollm2-135m-instruct
 # Threads that wait by spinning bring a busy machine to a crawl.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help setup run test test-slow lint format bench-step bench-reader bench-credit bench-growth bench-evaluate bench-training kill-test clean
+.PHONY: help setup run test test-slow lint format bench-step bench-reader bench-credit bench-growth bench-evaluate bench-training bench-memory kill-test clean
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
 
@@ -57,6 +57,9 @@ bench-evaluate: setup ## how time and memory of an evaluation grow with the leng
 
 bench-training: setup ## an update of training beside the usual ways of making one
 	$(BIN)/python benchmarks/training_speed.py
+
+bench-memory: setup ## how much memory an update takes, and whether a long training needs more and more
+	$(BIN)/python benchmarks/step_memory.py
 
 kill-test: .venv/ready ## kill a training run again and again, and compare its end with one that was left alone
 	$(BIN)/python benchmarks/kill_test.py
