@@ -200,13 +200,17 @@ def test_the_adapter_is_a_model_of_the_experiment(store, small_project):
 def test_a_collapse_is_a_tag_that_says_when_it_began_and_what_helps(store, small_project):
     def collapse():
         for step, gone in enumerate([0.0, 1.0, 1.0, 0.0, 1.0], 3):
-            progress.report(step, {"alarm/entropy_gone": gone, "alarm/all_dead": 0.0, "entropy": 0.001 * step})
+            told = {"alarm/entropy_gone": gone, "alarm/all_dead": 0.0, "entropy": 0.001 * step}
+            progress.report(step, told)
+            progress.report(step, {f"second/{name}": value for name, value in told.items()} if step > 6 else {})
 
     run_through(MlflowHook(), context(small_project, experiment="collapse"), small_pipeline(collapse))
     run = only_run(store, "collapse")
     assert {key: value for key, value in run.data.tags.items() if key.startswith("alarm.")} == {
         "alarm.entropy_gone": "since update 4, 7: the entropy of the next token has fallen to 0.007 nats. "
-        + ALARMS["entropy_gone"].advice
+        + ALARMS["entropy_gone"].advice,
+        "alarm.second/entropy_gone": "since update 7: the entropy of the next token has fallen to 0.007 nats. "
+        + ALARMS["entropy_gone"].advice,
     }
     history = store.client.get_metric_history(run.info.run_id, "train/alarm/entropy_gone")
     assert [(metric.step, metric.value) for metric in history] == [(3, 0.0), (4, 1.0), (5, 1.0), (6, 0.0), (7, 1.0)]

@@ -38,7 +38,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from finemem_pipeline import progress
 from finemem_pipeline.beside import beside
 from finemem_pipeline.errors import FinememError, unknown
-from finemem_pipeline.reporting.alarms import ALARMS, Episodes
+from finemem_pipeline.reporting.alarms import ALARMS, Episodes, apart
 from finemem_pipeline.tracking import Entry, Status, Tracker
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class MlflowHook:
         self._models = Path()
         self._look = self._pipeline = ""
         self._heard: set[str] = set()
-        self._alarms = Episodes()
+        self._alarms: dict[str, Episodes] = {}
         self._undo: list[Callable[[], object]] = []
 
     @hook_impl
@@ -97,7 +97,7 @@ class MlflowHook:
         if not config.enabled:
             return
         self._heard = set()
-        self._alarms = Episodes()
+        self._alarms = {}
         self._project = Path(self._context.project_path).resolve()
         self._models = self._project / UNSENT_FOLDER
         uri = tracking_uri(os.environ.get("MLFLOW_TRACKING_URI") or config.tracking_uri, self._project)
@@ -153,9 +153,11 @@ class MlflowHook:
     def _on_progress(self, step: int, metrics: Mapping[str, float]) -> None:
         if self._tracker is not None:
             self._tracker.metrics(step, {f"train/{name}": value for name, value in metrics.items()})
-            for name in self._alarms.hear(step, metrics):
-                begun = ", ".join(str(update) for update in self._alarms.begun[name])
-                self._tracker.tags({f"alarm.{name}": f"since update {begun}: {ALARMS[name].message(metrics)}"})
+            place, own = apart(metrics)
+            alarms = self._alarms.setdefault(place, Episodes())
+            for name in alarms.hear(step, own):
+                begun = ", ".join(str(update) for update in alarms.begun[name])
+                self._tracker.tags({f"alarm.{place}{name}": f"since update {begun}: {ALARMS[name].message(own)}"})
 
     def _input_record(self, tracker: Tracker, record: Mapping[str, Any]) -> None:
         files = {file["name"]: file for file in record["files"]}

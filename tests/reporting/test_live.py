@@ -50,7 +50,7 @@ def test_the_table_shows_the_last_update_beside_the_mean_of_the_last_five():
         "gradient norm     0.12   0.13",
         "INSERT      1.81   1.54",
         "malformed     1%     3%",
-        "cache hits           3%     1%",
+        "cache hits          23%    20%",
     ):
         assert shown in text
     assert "since update" not in text
@@ -71,6 +71,15 @@ def test_the_table_fits_a_small_terminal():
     assert len(drawn(board, 80)) <= 24
 
 
+def test_one_of_several_trainings_is_shown_by_its_own_names():
+    board = Board("training", 6)
+    for step, metrics in updates("hoards")[:12]:
+        board.hear(step, {f"smollm/fine_mem/{name}": value for name, value in metrics.items()})
+    text = "\n".join(drawn(board, 130))
+    assert "entropy          0.119  0.109" in text
+    assert "copies_everything, since update 12" in text
+
+
 def test_before_the_first_update_there_is_only_the_bar():
     board = Board("training", 6)
     board.at(0, "playing chunk 1 of 3")
@@ -79,8 +88,10 @@ def test_before_the_first_update_there_is_only_the_bar():
 
 
 def test_what_is_left_takes_as_long_as_the_last_updates_took():
-    rows = [{"seconds/step": seconds} for seconds in (900.0, 10.0, 20.0, 30.0, 40.0, 50.0)]
-    assert left(rows, done=6, total=10) == 4 * 30.0
+    board = Board("training", 10)
+    for step, seconds in enumerate((900.0, 10.0, 20.0, 30.0, 40.0, 50.0), 1):
+        board.hear(step, {"seconds/step": seconds})
+    assert left(board.rows, done=6, total=10) == 4 * 30.0
     assert left([], done=0, total=10) is None
 
 
@@ -105,7 +116,7 @@ def test_without_a_terminal_there_is_a_line_now_and_then_and_one_at_the_end(capl
     assert lines[-1] == (
         "training: update 6 of 6, score 0.33, reward 1.29 (outcome 18%, chunk 50%, format 32%, compression 0%), "
         "dead groups 0/6, entropy 0.163, KL –, clipped 0.0%, gradient 0.12, memory 57 tokens, "
-        "operations 1.8 INSERT/0.1 UPDATE/0.0 DELETE/0.0 SKIP, cache hits 3%, – tokens/s generated, – learned, "
+        "operations 1.8 INSERT/0.1 UPDATE/0.0 DELETE/0.0 SKIP, cache hits 23%, – tokens/s generated, – learned, "
         "0:00:51 an update, 0:00:00 left"
     )
     assert capsys.readouterr().out == ""

@@ -172,8 +172,16 @@ class Watch:
         return {f"{COLUMN}{name}": float(name in self.ringing) for name in ALARMS}
 
 
+def apart(metrics: Row) -> tuple[str, Row]:
+    """Where a training stands among several that one run reports (progress.under), "" if it is the only one; and its
+    metrics by their own names.
+    """
+    place = next((name.partition(COLUMN)[0] for name in metrics if COLUMN in name), "")
+    return place, {name.removeprefix(place): value for name, value in metrics.items()}
+
+
 class Episodes:
-    """For who hears the metrics of a run: when its collapses began."""
+    """For who hears the metrics of a training: when its collapses began."""
 
     def __init__(self) -> None:
         self.begun: dict[str, list[int]] = {}
@@ -182,7 +190,7 @@ class Episodes:
 
     def hear(self, step: int, metrics: Row) -> list[str]:
         """The names of the collapses that begin with this update."""
-        ringing = {name for name in ALARMS if metrics.get(f"{COLUMN}{name}")}
+        ringing = {name for name in ALARMS if metrics.get(f"{COLUMN}{name}", name in self.ringing)}
         begun = sorted(ringing - self.ringing)
         for name in begun:
             self.begun.setdefault(name, []).append(step)

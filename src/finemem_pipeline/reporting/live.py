@@ -10,22 +10,20 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from statistics import fmean
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from finemem_pipeline import progress
-from finemem_pipeline.reporting.alarms import ALARMS, Episodes
+from finemem_pipeline.reporting.alarms import ALARMS, Episodes, Row, apart
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
 
 log = logging.getLogger(__name__)
-
-Row = Mapping[str, float]
 
 WINDOW = 5
 """So many updates are averaged."""
@@ -56,7 +54,8 @@ class Board:
 
     def hear(self, step: int, metrics: Row) -> None:
         """The metrics of one update; progress.report calls it."""
-        self.rows = [*self.rows, dict(metrics)][-2 * WINDOW :]
+        _, metrics = apart(metrics)
+        self.rows = [*self.rows, metrics][-WINDOW:]
         self.done = step
         for name in self._alarms.hear(step, metrics):
             self._messages[name] = ALARMS[name].message(metrics)
@@ -111,8 +110,8 @@ class Board:
 
 
 def left(rows: Sequence[Row], done: int, total: int) -> float | None:
-    """Seconds until the end, if what is to come takes as long as the last updates did; None before the first."""
-    taken = _mean(rows[-WINDOW:], "seconds/step")
+    """Seconds until the end, if what is to come takes as long as these updates did; None where there is none."""
+    taken = _mean(rows, "seconds/step")
     return None if taken is None else taken * (total - done)
 
 
@@ -162,7 +161,7 @@ def _tables(rows: Sequence[Row]) -> Iterable[Table]:
 
     def entry(what: str, of: Callable[[Row], float | None] | str, form: str) -> tuple[str, str, str]:
         look = of if callable(of) else lambda row: row.get(of)
-        known = [value for value in map(look, rows[-WINDOW:]) if value is not None]
+        known = [value for value in map(look, rows) if value is not None]
         return what, _number(look(now), form), _number(fmean(known) if known else None, form)
 
     yield _table(
@@ -226,9 +225,8 @@ def _dead(row: Row) -> str:
 
 
 def _hits(row: Row) -> float | None:
-    """Of the answers that were looked up, the share that was there."""
-    found, missed = row.get("reader/cache_hits", 0.0), row.get("reader/cache_misses", 0.0)
-    return found / (found + missed) if found + missed else None
+    """Of the questions that were asked, the share that needed no call."""
+    return row.get("reader/cache_hits", 0.0) / row["reader/questions"] if row.get("reader/questions") else None
 
 
 def _mean(rows: Sequence[Row], name: str) -> float | None:
