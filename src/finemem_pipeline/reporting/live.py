@@ -118,7 +118,7 @@ def left(rows: Sequence[Row], done: int, total: int) -> float | None:
 def line(what: str, step: int, total: int, rows: Sequence[Row]) -> str:
     """The last update in words."""
     row = rows[-1]
-    shares = [f"{name} {share:.0%}" for name, share in _shares(row).items()]
+    shares = [f"{name} {share:z.0%}" for name, share in _shares(row).items()]
     said = {kind: _number(row.get(f"operations/{kind}"), ".1f") for kind in KINDS}
     return ", ".join(
         [
@@ -235,7 +235,7 @@ def _mean(rows: Sequence[Row], name: str) -> float | None:
 
 
 def _number(value: float | None, form: str) -> str:
-    return "–" if value is None else format(value, form)
+    return "–" if value is None else format(value, f"z{form}")  # z: no minus before a zero
 
 
 def _span(seconds: float | None) -> str:

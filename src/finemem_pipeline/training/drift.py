@@ -3,7 +3,7 @@
 Both are means over the tokens that the policy before the update has sampled, of exp(d) − d − 1, where d is the
 log-probability under the other policy less that under the one that sampled: never negative, and on average the
 divergence of the two. It is what TRL reports as `kl` where the loss has a KL term, over all rows; here a row in sixteen
-is looked at, which costs about a fiftieth of an update. Nothing is drawn at random, dropout is off.
+is looked at, which costs about a fortieth of an update. Nothing is drawn at random, dropout is off.
 """
 
 from __future__ import annotations
