@@ -36,7 +36,6 @@ from finemem_pipeline.manager.teacher import Teacher
 from finemem_pipeline.memory import MemoryBank, parse_operations
 from finemem_pipeline.training.checkpoints import Checkpointed, Keeping
 from finemem_pipeline.training.hardware import device, give_back_memory, on_one_device
-from finemem_pipeline.training.not_finite import NotFiniteError
 from finemem_pipeline.training.not_finite import keep_demonstrations
 from finemem_pipeline.training.policy import TEMPLATE_ARGUMENTS
 from finemem_pipeline.training.runs import Run, checkpoint_name
