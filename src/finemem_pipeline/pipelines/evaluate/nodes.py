@@ -30,11 +30,10 @@ from finemem_pipeline.evaluation import results
 from finemem_pipeline.evaluation.estimate import estimate
 from finemem_pipeline.evaluation.table import CLOSED_BOOK, evaluate_table
 from finemem_pipeline.pipelines.data.nodes import EXPECTATIONS
-from finemem_pipeline.pipelines.evaluate.playing import Played
+from finemem_pipeline.pipelines.evaluate.playing import Played, names, results_of
 from finemem_pipeline.reporting.record import write_record
 from finemem_pipeline.reporting.report import write_report
 from finemem_pipeline.reporting.sample import sample_stream
-from finemem_pipeline.rollouts import RolloutGroup
 from finemem_pipeline.training.runs import Run
 from finemem_pipeline.validation.describe import describe_inputs
 from finemem_pipeline.validation.expectations import read_suites, validate_sets
@@ -126,21 +125,9 @@ def play_held_out(
     kept: list[tuple[dict[str, Any], Path]] = []
     asked = wiring.reader(reader)
     for played in play_managers(streams, warm_start, training_summary, evaluation, recipe, reader, asked):
-        named: dict[str, Any] = {
-            "manager": played.player.name,
-            "benchmark": played.batch.benchmark,
-            "seed": played.seed,
-            "training_seed": played.player.training_seed,
-        }
-        scored += results.results_from_rollouts(
-            **named,
-            episodes=played.batch.episodes,
-            groups=[RolloutGroup(each.episode_id, (each,)) for each in played.rollouts],
-            spent=played.spent,
-            count_tokens=wiring.count_tokens(recipe.model),
-        )
+        scored += results_of(played, wiring.count_tokens(recipe.model))
         usage.update(asdict(played.asked))
-        kept.append((named, played.file))
+        kept.append((names(played), played.file))
         samples.setdefault(played.player.name, []).extend(_samples(played, samples))
     shown = "trained" if "trained" in samples else next(iter(samples))
     notes = {"usage": dict(usage), "samples": samples[shown]}

@@ -16,7 +16,7 @@ from typing import Any
 
 from finemem_pipeline.datasets import JsonLinesDataset
 from finemem_pipeline.episodes import Episode
-from finemem_pipeline.evaluation.results import Spent
+from finemem_pipeline.evaluation.results import Spent, StreamResult, results_from_rollouts
 from finemem_pipeline.generation.takes import Takes
 from finemem_pipeline.manager import Manager, Usage, usage_by_stream
 from finemem_pipeline.manager.play import play
@@ -25,7 +25,7 @@ from finemem_pipeline.reasoning.reader import Reader
 from finemem_pipeline.reasoning.reader import Usage as ReaderUsage
 from finemem_pipeline.records import decode_rollout, encode_rollout
 from finemem_pipeline.reporting.bars import Bar
-from finemem_pipeline.rollouts import Rollout
+from finemem_pipeline.rollouts import Rollout, RolloutGroup
 from finemem_pipeline.training import fingerprint
 from finemem_pipeline.training.runs import digest
 
@@ -65,6 +65,27 @@ class Played:
     spent: tuple[Spent, ...]  # by the manager's model on each stream
     file: Path
     asked: ReaderUsage  # what the reader did for it in this run
+
+
+def names(played: Played) -> dict[str, Any]:
+    """Who played what, as the records of an evaluation say it."""
+    return {
+        "manager": played.player.name,
+        "benchmark": played.batch.benchmark,
+        "seed": played.seed,
+        "training_seed": played.player.training_seed,
+    }
+
+
+def results_of(played: Played, count_tokens: CountTokens) -> list[StreamResult]:
+    """The scores of a batch, stream by stream."""
+    return results_from_rollouts(
+        **names(played),
+        episodes=played.batch.episodes,
+        groups=[RolloutGroup(each.episode_id, (each,)) for each in played.rollouts],
+        spent=played.spent,
+        count_tokens=count_tokens,
+    )
 
 
 def batches(streams: Mapping[str, Sequence[Episode]], size: int) -> list[Batch]:
