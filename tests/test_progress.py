@@ -1,6 +1,9 @@
 import logging
 
+import pytest
+
 from finemem_pipeline import progress
+from finemem_pipeline.errors import FinememError
 
 
 def test_every_subscriber_gets_every_report_until_it_leaves():
@@ -46,3 +49,15 @@ def test_one_may_leave_while_being_told():
     progress.report(1, {})
     progress.report(2, {})
     assert heard == [1]
+
+
+def test_what_is_reported_under_a_name_is_told_apart_and_nothing_after_it():
+    heard = []
+    leave = progress.subscribe(lambda step, metrics: heard.append(dict(metrics)))
+    with progress.under("big/seed_0"):
+        progress.report(1, {"reward/total": 0.5})
+        with pytest.raises(FinememError), progress.under("inner"):
+            raise FinememError("stopped")
+    progress.report(1, {"loss": 0.25})
+    leave()
+    assert heard == [{"big/seed_0/reward/total": 0.5}, {"loss": 0.25}]
