@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 
 from finemem_pipeline.reporting.credit import fidelity_grids, fidelity_plot
-from finemem_pipeline.reporting.report import Section, write_credit_report
+from finemem_pipeline.reporting.report import Section, write_page
 
 
 def cell(mean: float | None) -> dict:
@@ -41,7 +41,7 @@ def test_every_scheme_has_a_row_and_parts_with_one_value_have_no_table():
 def test_the_page_stands_alone_and_shows_tables_and_picture(tmp_path):
     found = summary()
     section = Section("Fidelity", (fidelity_plot(found),), tuple(fidelity_grids(found)))
-    page = write_credit_report(tmp_path / "deep" / "credit.html", "Credit", {"reader": "a & b"}, [section]).read_text()
+    page = write_page(tmp_path / "deep" / "credit.html", "Credit", {"reader": "a & b"}, [section]).read_text()
     assert page.count("<table>") == 4
     assert page.count("<svg") == 1
     assert "a &amp; b" in page

@@ -60,9 +60,9 @@ class Section:
     grids: tuple[Grid, ...]
 
 
-def write_credit_report(path: str | Path, title: str, run: Mapping[str, str], sections: Sequence[Section]) -> Path:
-    """Writes the page of a credit study, replacing an earlier one in a single move. `run` says what was run."""
-    page = environment().get_template("credit.html").render(title=title, run=run, sections=sections)
+def write_page(path: str | Path, title: str, run: Mapping[str, str], sections: Sequence[Section]) -> Path:
+    """Writes a page of these sections, replacing an earlier one in a single move. `run` says what was run."""
+    page = environment().get_template("page.html").render(title=title, run=run, sections=sections)
     return replace_text(Path(path), page)
 
 

@@ -21,7 +21,7 @@ from finemem_pipeline.reporting.bars import Bar
 from finemem_pipeline.reporting.credit import credit_grids, fidelity_grids, fidelity_plot
 from finemem_pipeline.reporting.grid import markdown_grids
 from finemem_pipeline.reporting.learning import learning_grids, learning_plots
-from finemem_pipeline.reporting.report import Section, replace_text, write_credit_report
+from finemem_pipeline.reporting.report import Section, replace_text, write_page
 from finemem_pipeline.rewards import Variant
 from finemem_pipeline.study.fidelity import Case, given_cases, measure, planted_cases
 from finemem_pipeline.study.gradients import gradient_noise, half_trained
@@ -174,7 +174,7 @@ def write_credit_page(summary: dict[str, Any], bench: CreditBenchConfig, data: D
     if summary["learning"]:
         learning = summary["learning"]
         sections.append(Section("What it teaches", tuple(learning_plots(learning)), tuple(learning_grids(learning))))
-    page = write_credit_report(REPORT, "Credit for memory operations", told, sections)
+    page = write_page(REPORT, "Credit for memory operations", told, sections)
     replace_text(REPORT.with_suffix(".md"), markdown_grids(credit_grids(summary)))
     return str(page.resolve())
 
