@@ -2,11 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 MODEL := data/06_models/base/smollm2-135m-instruct
+TINY := data/06_models/base/tiny-llama
 
 # Threads that wait by spinning bring a busy machine to a crawl.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help setup run test test-slow lint format bench-step bench-reader bench-credit bench-growth bench-evaluate bench-training bench-memory kill-test clean
+.PHONY: help setup tiny-model run matrix test test-slow lint format bench-step bench-reader bench-credit bench-growth bench-evaluate bench-training bench-memory kill-test clean
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
 
@@ -21,8 +22,16 @@ $(MODEL)/config.json: | .venv/ready
 
 setup: .venv/ready $(MODEL)/config.json ## make the environment and fetch the small model
 
+$(TINY)/config.json: | .venv/ready
+	$(BIN)/python -m finemem_pipeline.training.tiny_model $(TINY)
+
+tiny-model: $(TINY)/config.json ## make the tiny second backbone, some minutes of one core
+
 run: setup ## train and evaluate a memory manager on this machine, about ten minutes
 	$(BIN)/kedro run
+
+matrix: setup tiny-model ## train two small backbones and have two readers judge each
+	$(BIN)/kedro run --pipelines=data,qa_generation,matrix
 
 test: .venv/ready ## the tests, without those that train a real model
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu and not cluster and not network"

@@ -2,16 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from finemem_pipeline.benchmarks.planted import PlantedSpec, generate
 from finemem_pipeline.manager.prompts import SYSTEM
 
+EVERY_TURN = (
+    "{% for message in messages %}<s>{{ message.role }}\n{{ message.content }}<e>{% endfor %}"
+    "{% if add_generation_prompt %}<s>assistant\n{% endif %}"
+)
+"""A chat template."""
+
 
 def build(folder: Path, dropout: float = 0.0) -> None:
     """Puts a Llama of 64 dimensions there, and a tokenizer with a chat template that knows planted streams.
 
-    The end token pads too, as in SmolLM2. `dropout` is that of the attention weights while it learns.
+    `dropout` is that of the attention weights while it learns.
+    """
+    streams = generate(PlantedSpec(train=20), "train")
+    texts = [SYSTEM, *(chunk.text for stream in streams for chunk in stream.chunks)]
+    draw(folder, texts, hidden=64, vocabulary=800, dropout=dropout)
+
+
+def draw(
+    folder: Path,
+    texts: Iterable[str],
+    *,
+    hidden: int,
+    vocabulary: int,
+    dropout: float = 0.0,
+    chat_template: str = EVERY_TURN,
+) -> None:
+    """Puts a Llama of two layers of random weights there, and a tokenizer made for `texts`.
+
+    The end token pads too, as in SmolLM2.
     """
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -24,24 +49,20 @@ def build(folder: Path, dropout: float = 0.0) -> None:
     words.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     words.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=800,
+        vocab_size=vocabulary,
         special_tokens=["<u>", "<s>", "<e>"],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    streams = generate(PlantedSpec(train=20), "train")
-    words.train_from_iterator([SYSTEM, *(chunk.text for stream in streams for chunk in stream.chunks)], trainer)
+    words.train_from_iterator(texts, trainer)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<u>", eos_token="<e>", pad_token="<e>")
-    tokenizer.chat_template = (
-        "{% for message in messages %}<s>{{ message.role }}\n{{ message.content }}<e>{% endfor %}"
-        "{% if add_generation_prompt %}<s>assistant\n{% endif %}"
-    )
+    tokenizer.chat_template = chat_template
     torch.manual_seed(0)
     model = LlamaForCausalLM(
         LlamaConfig(
             vocab_size=len(tokenizer),
-            hidden_size=64,
-            intermediate_size=128,
+            hidden_size=hidden,
+            intermediate_size=2 * hidden,
             num_hidden_layers=2,
             num_attention_heads=4,
             num_key_value_heads=2,
