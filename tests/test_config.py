@@ -374,3 +374,29 @@ def test_a_file_and_benchmarks_are_not_both_evaluated_on(raw):
 def test_a_seed_that_stands_twice_is_refused(raw, place, value):
     [fault] = faults(put(raw, f"evaluation.{place}", value))
     assert fault.startswith(f"evaluation.{place}: found ")
+
+
+def test_a_reader_of_the_matrix_has_what_it_names_and_shares_the_rest(raw):
+    put(raw, "matrix.readers", {"same": {}, "other": {"k": 5, "retriever": {"kind": "bm25", "b": 0.25}}})
+    parameters = parse_parameters(put(raw, "reader.max_unscored_share", 0.5))
+    same, other = (parameters.matrix.readers.reader(name, parameters.reader) for name in ("same", "other"))
+    assert same == parameters.reader
+    assert (other.k, other.retriever, other.reasoner) == (5, BM25Config(b=0.25), ExtractiveConfig())
+    assert other.max_unscored_share == 0.5
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "told"),
+    [
+        ("matrix.backbones", "smollm2_135m+smolm2", "matrix.backbones: 'smolm2' is not a known recipe. Did you mean"),
+        ("matrix.backbones", "tiny_llama+tiny_llama", "matrix.backbones: 'tiny_llama' stands there twice"),
+        ("matrix.managers", "trained+raw_chunks", "matrix.managers: warm_started is what a cell is about"),
+        ("matrix.managers", "trained+warm_started+raw", "matrix.managers: 'raw' is not a known manager. Did you mean"),
+        ("matrix.readers", {}, "matrix.readers is empty"),
+        ("matrix.readers.smollm2", {"reasonner": {}}, "matrix.readers.smollm2: 'reasonner' is not a known parameter"),
+        ("matrix.readers.smollm2", {"reasoner": {"kind": "extractve"}}, "matrix.readers.smollm2.reasoner.kind: 'extr"),
+    ],
+)
+def test_a_matrix_that_cannot_be_run_is_told_with_its_place(raw, place, value, told):
+    [fault] = faults(put(raw, place, value))
+    assert fault.startswith(told)

@@ -198,3 +198,24 @@ def test_the_file_of_every_benchmark_asked_for_is_looked_for(tmp_path):
 def test_an_evaluation_needs_only_what_its_managers_and_benchmarks_need(tmp_path, evaluation, needed):
     everything = {"test_episodes", "input_record", "train_episodes", "training_summary", "warm_start"}
     assert everything - spared(sets(tmp_path, **evaluation)) == needed
+
+
+def of_matrix(model, **reader):
+    return parameters(model, matrix={"backbones": ["small"], "readers": {"same": {}, "other": reader}})
+
+
+def test_the_models_of_all_backbones_and_readers_of_a_matrix_are_looked_for(model):
+    there = {"kind": "transformers", "model": str(model)}
+    check(of_matrix(model, reasoner=there), {"train_backbones", "play_cells"})
+    for node in ("train_backbones", "play_cells"):
+        with pytest.raises(PreflightError, match=r"recipes\.small\.model: there is no model"):
+            check(of_matrix(model.parent / "other"), {node})
+    gone = {**there, "model": str(model.parent / "other")}
+    with pytest.raises(PreflightError, match=r"matrix\.readers\.other\.reasoner\.model: there is no model"):
+        check(of_matrix(model, reasoner=gone), {"play_cells"})
+    check(of_matrix(model, reasoner=gone), {"train_backbones"})  # who reads in the end trains nobody
+
+
+def test_the_server_of_a_reader_of_a_matrix_is_asked(silent, model):
+    with pytest.raises(GeneratorError, match=silent["base_url"]):
+        check(of_matrix(model, judge=silent), {"play_cells"})

@@ -348,6 +348,8 @@ TRAINED = {"trained", "warm_started", "imitation"}
 """Managers that `train` makes."""
 POLICIES = {*TRAINED, "untrained"}
 """Managers that play by the recipe."""
+MATRIX_MANAGERS = ("trained", "warm_started", "untrained", "raw_chunks", "no_memory")
+"""The first two are compared in every cell."""
 
 
 class BenchmarkConfig(Section):
@@ -521,6 +523,35 @@ class CreditBenchConfig(Section):
         return FULL_STEPS if self.full else tuple(self.steps)
 
 
+class ReadersConfig(RootModel[dict[str, ReaderConfig]]):
+    """Readers by name: of each, what it has in place of the section `reader`."""
+
+    def reader(self, name: str, shared: ReaderConfig) -> ReaderConfig:
+        own = self.root[name]
+        return shared.model_copy(update={field: getattr(own, field) for field in own.model_fields_set})
+
+
+class MatrixConfig(Section):
+    """Backbones trained with the same streams, seeds, reward and reader, each judged by several readers."""
+
+    backbones: Names = ["smollm2_135m", "tiny_llama"]
+    """Names of `recipes`."""
+    readers: ReadersConfig = ReadersConfig({"extractive": ReaderConfig()})
+    managers: Names = list(MATRIX_MANAGERS)
+    """Rows of a cell, in place of evaluation.managers."""
+
+    @model_validator(mode="after")
+    def _cells_can_be_compared(self) -> Self:
+        _known(self.backbones, self.backbones, "matrix.backbones", "recipe")
+        _known(self.managers, MANAGERS, "matrix.managers", "manager")
+        missing = [name for name in MATRIX_MANAGERS[:2] if name not in self.managers]
+        if missing:
+            raise ValueError(f"matrix.managers: {' and '.join(missing)} is what a cell is about, and must be there.")
+        if not self.readers.root:
+            raise ValueError("matrix.readers is empty. Name one at least: {extractive: {reasoner: {kind: extractive}}}")
+        return self
+
+
 class RewardsConfig(RootModel[dict[str, dict[str, Any]]]):
     """Reward variants by name; `rewards.variant` reads and checks each."""
 
@@ -560,6 +591,7 @@ class Parameters(Section):
     evaluation: EvaluationConfig
     benchmarks: BenchmarksConfig = BenchmarksConfig({})
     credit_bench: CreditBenchConfig = CreditBenchConfig()
+    matrix: MatrixConfig = MatrixConfig()
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
@@ -599,6 +631,11 @@ def _strangers(raw: Mapping[str, Any]) -> Iterator[str]:
         chosen = training.get(key) if isinstance(training, Mapping) else None
         if isinstance(chosen, str) and isinstance(known, Mapping) and chosen not in known:
             yield unknown(f"training.{key}", chosen, known, what)
+    matrix, recipes = raw.get("matrix"), raw.get("recipes")
+    backbones = _split(matrix.get("backbones")) if isinstance(matrix, Mapping) else None
+    for name in backbones if isinstance(backbones, list) and isinstance(recipes, Mapping) else ():
+        if isinstance(name, str) and name not in recipes:
+            yield unknown("matrix.backbones", name, recipes, "recipe")
     evaluation, benchmarks = raw.get("evaluation"), raw.get("benchmarks")
     wanted = _split(evaluation.get("benchmarks")) if isinstance(evaluation, Mapping) else None
     there = [TEST, *(benchmarks if isinstance(benchmarks, Mapping) else ())]

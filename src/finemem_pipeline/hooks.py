@@ -9,7 +9,8 @@ The hook listens to progress.report for the metrics of training, and to these da
 - `credit_summary`: {"fidelity": the document of study.summary, "learning": that of study.lessons or None}
 - `evaluation_estimate`: the document of evaluation.estimate
 - `report_path`, `credit_report_path`: the file of the report
-- `table_paths`: {"page", "csv"}: the files of the table of record
+- `table_paths`, `matrix_paths`: {"page", "csv"}: the files of the table of record, and those of the matrix
+- `matrix_table`: the document of evaluation.matrix
 
 MLflow is imported when a run starts, so that `kedro registry list` does not pay for it. A store that fails costs
 nothing but a warning; what it did not take is written beside the models.
@@ -205,6 +206,15 @@ class MlflowHook:
             for at in row["curve"]:
                 tracker.metrics(at["update"], {f"{start}/score": at["score"], f"{start}/tokens": at["tokens"]})
 
+    def _matrix_table(self, tracker: Tracker, table: Mapping[str, Any]) -> None:
+        tracker.text("matrix.json", json.dumps(table, indent=1))
+        for cell in table["cells"]:
+            start = f"matrix/{cell['backbone']}/{cell['reader']}"
+            tracker.metrics(0, {f"{start}/gain/{key}": cell["gain"][key] for key in ("mean", "low", "high")})
+            for row in cell["evaluation"]["rows"]:
+                told = {key: row["mean"][key] for key in ("score", "memory_tokens")}
+                tracker.metrics(0, {f"{start}/{row['manager']}/{key}": value for key, value in told.items()})
+
     def _report_path(self, tracker: Tracker, path: str) -> None:
         tracker.artifact(self._project / path)
 
@@ -256,6 +266,8 @@ _LISTENERS: dict[str, Callable[[MlflowHook, Tracker, Any], None]] = {
     "evaluation_estimate": MlflowHook._estimate,
     "evaluation_table": MlflowHook._evaluation_table,
     "input_record": MlflowHook._input_record,
+    "matrix_paths": MlflowHook._table_paths,
+    "matrix_table": MlflowHook._matrix_table,
     "report_path": MlflowHook._report_path,
     "table_paths": MlflowHook._table_paths,
     "training_summary": MlflowHook._training_summary,

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Pipeline
 
-from finemem_pipeline.pipelines import credit_bench, data, evaluate, qa_generation, train
+from finemem_pipeline.pipelines import credit_bench, data, evaluate, matrix, qa_generation, train
 
 
 def register_pipelines() -> dict[str, Pipeline]:
@@ -13,4 +13,9 @@ def register_pipelines() -> dict[str, Pipeline]:
         "train": train.create_pipeline(),
         "evaluate": evaluate.create_pipeline(),
     }
-    return {**named, "credit_bench": credit_bench.create_pipeline(), "__default__": sum(named.values(), Pipeline([]))}
+    return {
+        **named,
+        "credit_bench": credit_bench.create_pipeline(),
+        "matrix": matrix.create_pipeline(),
+        "__default__": sum(named.values(), Pipeline([])),
+    }

@@ -17,6 +17,7 @@ from finemem_pipeline.config import (
     BM25Config,
     EndpointConfig,
     Parameters,
+    RetrieverConfig,
     TrainingConfig,
     TransformersConfig,
 )
@@ -29,12 +30,14 @@ READS = {"read_streams", "record_inputs"}
 MEASURES = {"measure_fidelity"}
 LEARNS = {"study_learning", "measure_gradients"}
 WRITES_QUESTIONS = {"write_chunk_questions"}
-TRAINS = {"train_policy"}
+TRAINS = {"train_policy", "train_backbones"}
 NEEDS_POLICY = {"warm_start_policy", "train_policy", "play_held_out"}
-NEEDS_READER = {"train_policy", "play_held_out", "measure_fidelity"}
-NEEDS_HELD_OUT = {"held_out_streams"}
+NEEDS_READER = {"train_policy", "play_held_out", "measure_fidelity", "train_backbones"}
+NEEDS_HELD_OUT = {"held_out_streams", "matrix_streams"}
 NEEDS_RETRIEVER = NEEDS_READER | {"warm_start_policy"}
 PLAYS = {"play_held_out"}
+PLAYS_CELLS = {"play_cells"}
+NEEDS_BACKBONES = {"train_backbones", "play_cells"}
 EVALUATES = {
     *("held_out_streams", "estimate_cost", "play_held_out", "compare_managers"),
     *("write_report_page", "write_table_of_record"),
@@ -72,6 +75,8 @@ def check(parameters: Parameters, nodes: set[str]) -> None:
         model_is_there(recipe.model, f"recipes.{parameters.training.recipe}.model")
     if nodes & TRAINS:
         _processes_can_share(parameters.training)
+    for backbone in parameters.matrix.backbones if nodes & NEEDS_BACKBONES else ():
+        model_is_there(parameters.recipes.recipe(backbone).model, f"recipes.{backbone}.model")
     _backends_answer(parameters, nodes)
 
 
@@ -129,26 +134,39 @@ def _study_is_possible(parameters: Parameters, nodes: set[str]) -> None:
 
 
 def _backends_answer(parameters: Parameters, nodes: set[str]) -> None:
-    backends: list[tuple[str, object]] = []
+    matrix = parameters.matrix
+    cells = matrix.readers.root if nodes & PLAYS_CELLS else ()
+    readers = {f"matrix.readers.{name}": matrix.readers.reader(name, parameters.reader) for name in cells}
     if nodes & NEEDS_READER:
-        backends.append(("reader.reasoner", parameters.reader.reasoner))
-        backends.append(("reader.judge", parameters.reader.judge))
+        readers["reader"] = parameters.reader
+    backends: list[tuple[str, object]] = []
+    for where, reader in readers.items():
+        backends += [(f"{where}.reasoner", reader.reasoner), (f"{where}.judge", reader.judge)]
     if nodes & WRITES_QUESTIONS:
         backends.append(("questions.writer", parameters.questions.writer))
         backends.append(("questions.verifier", parameters.questions.verifier))
-    asked = set(parameters.evaluation.managers)
-    if nodes & PLAYS and asked.intersection(MODEL_MANAGERS):
+    asked = {
+        *(parameters.evaluation.managers if nodes & PLAYS else ()),
+        *(matrix.managers if nodes & PLAYS_CELLS else ()),
+    }
+    if asked.intersection(MODEL_MANAGERS):
         backends.append(("evaluation.generator", parameters.evaluation.generator))
-    retriever = parameters.reader.retriever
-    if nodes & NEEDS_RETRIEVER and not isinstance(retriever, BM25Config):
-        model_is_there(retriever.model, "reader.retriever.model")
-        if retriever.encoder == "sentence_transformers":
-            need_sentence_transformers(retriever.model)
     for where, backend in backends:
         if isinstance(backend, EndpointConfig):
             wiring.endpoint(backend).check()
         elif isinstance(backend, TransformersConfig):
             model_is_there(backend.model, f"{where}.model")
+    if nodes & NEEDS_RETRIEVER:
+        readers["reader"] = parameters.reader
+    for where, reader in readers.items():
+        _retriever_is_there(reader.retriever, f"{where}.retriever")
+
+
+def _retriever_is_there(retriever: RetrieverConfig, where: str) -> None:
+    if not isinstance(retriever, BM25Config):
+        model_is_there(retriever.model, f"{where}.model")
+        if retriever.encoder == "sentence_transformers":
+            need_sentence_transformers(retriever.model)
 
 
 def model_is_there(model: str, where: str) -> None:
@@ -163,8 +181,8 @@ def model_is_there(model: str, where: str) -> None:
         near = get_close_matches(folder.name, siblings(folder), n=1, cutoff=0.5)
         guess = f" Did you mean {folder.parent / near[0]}?" if near else ""
         raise PreflightError(
-            f"{where}: there is no model at {model}.{guess} `make setup` puts the small default model there; "
-            "another one is named by its folder or its Hugging Face id."
+            f"{where}: there is no model at {model}.{guess} `make setup` puts the small default model there, "
+            "`make tiny-model` the tiny one; another is named by its folder or its Hugging Face id."
         )
     from huggingface_hub import file_exists, try_to_load_from_cache
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled

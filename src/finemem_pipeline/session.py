@@ -105,7 +105,7 @@ _STORAGE = {errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT}
 
 
 class ResultHook:
-    """Ends an evaluation or a credit study with its tables and the place of its report, below the log lines."""
+    """Ends an evaluation or a study with its tables and the place of its report, below the log lines."""
 
     @hook_impl
     def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
@@ -117,6 +117,13 @@ class ResultHook:
         if "table_paths" in pipeline.all_outputs():
             paths = catalog.load("table_paths")
             click.echo(f"Table of record: {paths['page']} and {paths['csv']}")
+        if {"matrix_table", "matrix_paths"} <= pipeline.all_outputs():
+            from finemem_pipeline.reporting.grid import print_grids
+            from finemem_pipeline.reporting.matrix import matrix_grids, verdict
+
+            matrix, paths = catalog.load("matrix_table"), catalog.load("matrix_paths")
+            print_grids(matrix_grids(matrix))
+            click.echo(f"{verdict(matrix)}.\nMatrix: {paths['page']} and {paths['csv']}")
         if {node.name for node in pipeline.nodes} == {"held_out_streams", "estimate_cost"}:
             from finemem_pipeline.reporting.estimate import estimate_lines
 

@@ -9,7 +9,7 @@ PIPELINES = register_pipelines()
 
 
 def test_the_pipelines_have_these_names():
-    assert set(PIPELINES) == {"data", "qa_generation", "train", "evaluate", "credit_bench", "__default__"}
+    assert set(PIPELINES) == {"data", "qa_generation", "train", "evaluate", "matrix", "credit_bench", "__default__"}
 
 
 def test_the_default_goes_from_raw_streams_to_the_table():
@@ -39,6 +39,11 @@ def test_a_run_needs_parameters_alone():
             "evaluate",
             {"train_episodes", "test_episodes", "warm_start", "training_summary", "input_record"},
             {"report_path", "table_paths", "evaluation_rollouts", "evaluation_estimate"},
+        ),
+        (
+            "matrix",
+            {"train_episodes", "train_questions", "dev_episodes", "test_episodes", "input_record"},
+            {"matrix_paths"},
         ),
         ("credit_bench", set(), {"credit_report_path"}),
     ],

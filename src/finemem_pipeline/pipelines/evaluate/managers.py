@@ -34,24 +34,25 @@ def play_managers(
     recipe: Recipe,
     reader_config: ReaderConfig,
     reader: Reader,
+    shown_by: ReaderConfig | None = None,
 ) -> Iterator[Played]:
     """The streams of every benchmark, played by every manager asked for, in the order of evaluation.managers.
 
     What has been played before is read back. Where nothing was trained `warm_start` and `trained` are empty, and only
     managers that need no training can be asked for. `imitation` is left out, and said so, where training.warm_start
-    asked for none.
+    asked for none. Managers are shown their memory by the retriever of `shown_by`; None: by that of the reader.
     """
-    takes = Takes()
+    takes, shown_by = Takes(), shown_by or reader_config
 
     def speaker() -> tuple[Generator, Sampling]:
         generator, sampling = compared.speaker(evaluation, recipe)
         return takes.on(generator), sampling
 
-    makers = {**compared.scripted(evaluation, recipe), **compared.speaking(recipe, reader_config, speaker)}
+    makers = {**compared.scripted(evaluation, recipe), **compared.speaking(recipe, shown_by, speaker)}
     parts = batches(streams, evaluation.batch)
     conditions = {
         "recipe": recipe.model_dump(mode="json", include=PLAYED_BY),
-        "retriever": reader_config.retriever.model_dump(mode="json"),
+        "retriever": shown_by.retriever.model_dump(mode="json"),
         "temperature": evaluation.temperature,
         "base_model": fingerprint.base_model(recipe.model),
         "code": fingerprint.code("generation/endpoint.py", "pipelines/evaluate/compared.py"),
@@ -67,7 +68,7 @@ def play_managers(
             players.append(
                 Player(
                     name,
-                    partial(_policy, folder, recipe, reader_config, evaluation.temperature, takes),
+                    partial(_policy, folder, recipe, shown_by, evaluation.temperature, takes),
                     [conditions, fingerprint.weights(folder) if folder else ""],
                     seeds=wiring.seeds(name, evaluation),
                     training_seed=training_seed,
