@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -552,6 +553,59 @@ class MatrixConfig(Section):
         return self
 
 
+@dataclass(frozen=True, slots=True)
+class Child:
+    """One training of a comparison."""
+
+    variant: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Its namespace in Kedro, and its job where one is made of it."""
+        return f"{self.variant}_seed_{self.seed}"
+
+    def dataset(self, name: str) -> str:
+        """A data set of its own. A dot would keep nodes of other namespaces from reading it without a warning."""
+        return f"{self.name}__{name}"
+
+
+class CompareConfig(Section):
+    """Reward variants trained from one warm start and evaluated on the same streams, by the same reader."""
+
+    variants: Names = ["fine_mem", "outcome_only"]
+    """Names of `rewards`. The others are compared with the last one."""
+    seeds: Annotated[list[Whole], BeforeValidator(_split), Field(min_length=1)] = [0]
+    """Of the training: every variant is trained once with each."""
+    steps: Count = 4
+    """Updates of each training, in place of training.steps."""
+    managers: Names = ["warm_started", "raw_chunks", "no_memory"]
+    """Further rows of the table, from evaluation.managers' choice; not those that `train` makes of a variant."""
+    map_streams: Count = 8
+    """Held-out streams in the credit maps, spread evenly over the sources."""
+
+    @model_validator(mode="after")
+    def _children_can_be_told_apart(self) -> Self:
+        _known(self.variants, self.variants, "compare.variants", "reward variant")
+        allowed = [name for name in MANAGERS if name not in ("trained", "imitation")]
+        if self.managers:
+            _known(self.managers, allowed, "compare.managers", "manager of a comparison")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"compare.seeds: found {self.seeds}, each may stand there once.")
+        for name in self.variants:
+            if not re.fullmatch(r"\w+", name, re.ASCII) or name in MANAGERS:
+                raise ValueError(
+                    f"compare.variants: '{name}' cannot be the name of a row and of a namespace: letters, digits and _ "
+                    "can, unless a manager is called so."
+                )
+        return self
+
+    @property
+    def children(self) -> list[Child]:
+        """Every variant with every seed."""
+        return [Child(variant, seed) for variant in self.variants for seed in self.seeds]
+
+
 class RewardsConfig(RootModel[dict[str, dict[str, Any]]]):
     """Reward variants by name; `rewards.variant` reads and checks each."""
 
@@ -592,12 +646,16 @@ class Parameters(Section):
     benchmarks: BenchmarksConfig = BenchmarksConfig({})
     credit_bench: CreditBenchConfig = CreditBenchConfig()
     matrix: MatrixConfig = MatrixConfig()
+    compare: CompareConfig = CompareConfig()
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
-        name = self.training.reward
-        if name not in self.rewards.root:
-            return self  # told by _strangers
+        if self.training.reward in self.rewards.root:  # else told by _strangers
+            self.need_for_training(self.training.reward)
+        return self
+
+    def need_for_training(self, name: str) -> None:
+        """Raises ValueError where the variant of that name cannot be trained with the other parameters."""
         chosen = self.rewards.variant(name)
         if self.training.group_size == 1 and chosen.advantage not in ALONE:
             raise ValueError(
@@ -609,7 +667,6 @@ class Parameters(Section):
                 f"reader.k: found {self.reader.k}, but rewards.{name} shares credit by shapley, which takes {MOST} at "
                 "most."
             )
-        return self
 
 
 def parse_parameters(raw: Mapping[str, Any]) -> Parameters:
@@ -631,17 +688,18 @@ def _strangers(raw: Mapping[str, Any]) -> Iterator[str]:
         chosen = training.get(key) if isinstance(training, Mapping) else None
         if isinstance(chosen, str) and isinstance(known, Mapping) and chosen not in known:
             yield unknown(f"training.{key}", chosen, known, what)
-    matrix, recipes = raw.get("matrix"), raw.get("recipes")
-    backbones = _split(matrix.get("backbones")) if isinstance(matrix, Mapping) else None
-    for name in backbones if isinstance(backbones, list) and isinstance(recipes, Mapping) else ():
-        if isinstance(name, str) and name not in recipes:
-            yield unknown("matrix.backbones", name, recipes, "recipe")
-    evaluation, benchmarks = raw.get("evaluation"), raw.get("benchmarks")
-    wanted = _split(evaluation.get("benchmarks")) if isinstance(evaluation, Mapping) else None
+    benchmarks = raw.get("benchmarks")
     there = [TEST, *(benchmarks if isinstance(benchmarks, Mapping) else ())]
-    for name in wanted if isinstance(wanted, list) else ():
-        if isinstance(name, str) and name not in there:
-            yield unknown("evaluation.benchmarks", name, there, "benchmark")
+    for section, key, names, what in (
+        ("compare", "variants", raw.get("rewards"), "reward variant"),
+        ("matrix", "backbones", raw.get("recipes"), "recipe"),
+        ("evaluation", "benchmarks", there, "benchmark"),
+    ):
+        given = raw.get(section)
+        wanted = _split(given.get(key)) if isinstance(given, Mapping) else None
+        for name in wanted if isinstance(wanted, list) else ():
+            if isinstance(name, str) and names is not None and name not in names:
+                yield unknown(f"{section}.{key}", name, names, what)
 
 
 def _explain(fault: Any, raw: Mapping[str, Any]) -> str:

@@ -2,11 +2,15 @@
 
 from kedro.pipeline import Pipeline
 
-from finemem_pipeline.pipelines import credit_bench, data, evaluate, matrix, qa_generation, train
+from finemem_pipeline.config import CompareConfig
+from finemem_pipeline.pipelines import compare, credit_bench, data, evaluate, matrix, qa_generation, train
 
 
 def register_pipelines() -> dict[str, Pipeline]:
-    """`__default__` is the whole way from raw streams to the table."""
+    """`__default__` is the whole way from raw streams to the table.
+
+    `compare` stands here with the children it has by default; the session puts those of the parameters in their place.
+    """
     named = {
         "data": data.create_pipeline(),
         "qa_generation": qa_generation.create_pipeline(),
@@ -15,7 +19,8 @@ def register_pipelines() -> dict[str, Pipeline]:
     }
     return {
         **named,
-        "credit_bench": credit_bench.create_pipeline(),
+        "compare": compare.create_pipeline(CompareConfig().children),
         "matrix": matrix.create_pipeline(),
+        "credit_bench": credit_bench.create_pipeline(),
         "__default__": sum(named.values(), Pipeline([])),
     }

@@ -31,11 +31,12 @@ MEASURES = {"measure_fidelity"}
 LEARNS = {"study_learning", "measure_gradients"}
 WRITES_QUESTIONS = {"write_chunk_questions"}
 TRAINS = {"train_policy", "train_backbones"}
-NEEDS_POLICY = {"warm_start_policy", "train_policy", "play_held_out"}
-NEEDS_READER = {"train_policy", "play_held_out", "measure_fidelity", "train_backbones"}
+NEEDS_POLICY = {"warm_start_policy", "train_policy", "play_held_out", "play_references"}
+NEEDS_READER = {"train_policy", "play_held_out", "play_references", "measure_fidelity", "train_backbones"}
 NEEDS_HELD_OUT = {"held_out_streams", "matrix_streams"}
 NEEDS_RETRIEVER = NEEDS_READER | {"warm_start_policy"}
 PLAYS = {"play_held_out"}
+PLAYS_REFERENCES = {"play_references"}
 PLAYS_CELLS = {"play_cells"}
 NEEDS_BACKBONES = {"train_backbones", "play_cells"}
 EVALUATES = {
@@ -58,7 +59,8 @@ class PreflightError(FinememError):
 def check(parameters: Parameters, nodes: set[str]) -> None:
     """Raises PreflightError, or the error of the backend asked, if a node of this run cannot have what it needs.
 
-    Takes seconds at most: servers are asked once, models are looked for, not loaded.
+    `nodes` are named without their namespace. Takes seconds at most: servers are asked once, models are looked for,
+    not loaded.
     """
     data, evaluation = parameters.data, parameters.evaluation
     if nodes & READS and data.source != "planted" and data.path is not None:
@@ -147,6 +149,7 @@ def _backends_answer(parameters: Parameters, nodes: set[str]) -> None:
         backends.append(("questions.verifier", parameters.questions.verifier))
     asked = {
         *(parameters.evaluation.managers if nodes & PLAYS else ()),
+        *(parameters.compare.managers if nodes & PLAYS_REFERENCES else ()),
         *(matrix.managers if nodes & PLAYS_CELLS else ()),
     }
     if asked.intersection(MODEL_MANAGERS):

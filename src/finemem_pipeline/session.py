@@ -22,7 +22,7 @@ from kedro.io.core import is_parameter
 from kedro.pipeline import Pipeline
 
 from finemem_pipeline import launch, stopping
-from finemem_pipeline.config import parse_parameters
+from finemem_pipeline.config import ConfigError, Parameters, parse_parameters
 from finemem_pipeline.errors import FinememError, unknown
 from finemem_pipeline.training import together
 from finemem_pipeline.training.together import Team
@@ -41,8 +41,11 @@ class FinememSession(KedroSession):
                 for name in kwargs.get("pipeline_names") or ():
                     if name not in pipelines:
                         raise FinememError(unknown("--pipelines", name, pipelines, "pipeline"))
-                if self._dry():
+                parameters = parse_parameters(self.load_context().config_loader["parameters"])
+                if parameters.evaluation.dry_run:
                     kwargs = _estimating(kwargs)
+                if COMPARE in (kwargs.get("pipeline_names") or ()):
+                    _give_children(kwargs["pipeline_names"], parameters)
                 return super().run(*args, **kwargs)
             except _Several as needed:
                 raise SystemExit(launch.again(needed.processes, here)) from None
@@ -65,9 +68,21 @@ class FinememSession(KedroSession):
         if code:
             raise SystemExit(code)
 
-    def _dry(self) -> bool:
-        parameters = self.load_context().config_loader["parameters"]
-        return bool(parse_parameters(parameters).evaluation.dry_run)
+
+COMPARE = "compare"
+
+
+def _give_children(names: list[str], parameters: Parameters) -> None:
+    """Puts the pipeline that these parameters ask for into the registry, for this run."""
+    from finemem_pipeline.pipelines import compare
+
+    for variant in parameters.compare.variants:
+        try:
+            parameters.need_for_training(variant)
+        except ValueError as error:
+            raise ConfigError(f"compare.variants: {error}") from error
+    pipelines.set_requested(names)  # else Kedro does it, and asks for the registry anew
+    pipelines[COMPARE] = compare.create_pipeline(parameters.compare.children)
 
 
 class _Several(Exception):
@@ -114,6 +129,11 @@ class ResultHook:
 
             print_table(catalog.load("evaluation_table"))
             click.echo(f"Report: {catalog.load('report_path')}")
+        if {"comparison", "comparison_path"} <= pipeline.all_outputs():
+            from finemem_pipeline.reporting.table import print_table
+
+            print_table(catalog.load("comparison")["table"])
+            click.echo(f"Comparison: {catalog.load('comparison_path')}")
         if "table_paths" in pipeline.all_outputs():
             paths = catalog.load("table_paths")
             click.echo(f"Table of record: {paths['page']} and {paths['csv']}")
@@ -147,17 +167,13 @@ class ParametersHook:
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         from finemem_pipeline.preflight import EVALUATES, TRAINS, check, spared
 
-        check(self.parameters, {node.name for node in pipeline.nodes})
+        names = {node.name.rpartition(".")[2] for node in pipeline.nodes}
+        check(self.parameters, names)
         others = Pipeline([node for node in pipeline.nodes if node.name not in EVALUATES])
         _inputs_are_there(pipeline, catalog, spared(self.parameters) - others.inputs())
         processes = self.parameters.training.processes
         runs_here = run_params["runner"] == "None" or "SequentialRunner" in run_params["runner"]
-        if (
-            processes > 1
-            and together.team().size == 1
-            and runs_here
-            and TRAINS & {node.name for node in pipeline.nodes}
-        ):
+        if processes > 1 and together.team().size == 1 and runs_here and TRAINS & names:
             if click.get_current_context(silent=True) is None:
                 raise FinememError(
                     f"training.processes: found {processes}, but there is no command line to give {processes} times. "

@@ -146,6 +146,11 @@ def dump(episode: Episode) -> dict[str, Any]:
     }
 
 
+def undump(record: dict[str, Any]) -> Episode:
+    """The stream of a record that `dump` made."""
+    return _Row.model_validate(record).episode()
+
+
 def write_episodes(path: Path, episodes: Iterable[Episode]) -> None:
     """One stream per line, atomically; equal streams give equal bytes."""
     write_lines(path, (dump(episode) for episode in episodes))

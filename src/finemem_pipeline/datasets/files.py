@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from copy import copy
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 from kedro.io.core import AbstractDataset, DatasetError
 
 from finemem_pipeline.benchmarks.files import Truncated, read_lines, write_lines
-from finemem_pipeline.benchmarks.realbench import read_episodes, write_episodes
+from finemem_pipeline.benchmarks.realbench import dump, read_episodes, undump, write_episodes
 from finemem_pipeline.beside import beside
 from finemem_pipeline.episodes import Episode
 
@@ -82,6 +82,20 @@ class JsonLinesDataset(_FileDataset[Iterable[dict[str, Any]], list[dict[str, Any
         if not isinstance(record, dict):
             raise DatasetError(f"{self._path}:{line}: expected an object, found {type(record).__name__}.")
         return record
+
+
+class StreamSetsDataset(_FileDataset[Mapping[str, Iterable[Episode]], dict[str, list[Episode]]]):
+    """Sets of streams by name, a stream per line; gzip where the name ends in .gz. A set without streams is lost."""
+
+    def _read(self, path: Path) -> dict[str, list[Episode]]:
+        found: dict[str, list[Episode]] = {}
+        for record in JsonLinesDataset(filepath=str(path)).load():
+            found.setdefault(record["set"], []).append(undump(record["stream"]))
+        return found
+
+    def save(self, data: Mapping[str, Iterable[Episode]]) -> None:
+        rows = ({"set": name, "stream": dump(stream)} for name, streams in data.items() for stream in streams)
+        write_lines(self._path, rows)
 
 
 class JsonDataset(_FileDataset[Any, Any]):

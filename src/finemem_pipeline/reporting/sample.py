@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from finemem_pipeline.episodes import Episode
+from finemem_pipeline.episodes import Episode, Question
 from finemem_pipeline.memory import Applied, Delete, Insert, MemoryItem, Skip, Update
-from finemem_pipeline.rollouts import Rollout
+from finemem_pipeline.rollouts import Answer, Rollout
 
 SHOWN = 1500  # characters of a chunk, or of a malformed fragment
 
@@ -17,20 +17,7 @@ def sample_stream(manager: str, episode: Episode, rollout: Rollout) -> dict[str,
     JSON-able; long chunks are cut and say by how much.
     """
     answers = {answer.question_id: answer for answer in rollout.answers}
-    questions = []
-    for question in episode.questions:
-        answer = answers.get(question.id)
-        questions.append(
-            {
-                "question": question.text,
-                "references": list(question.answers),
-                "metric": question.metric,
-                "prediction": answer.prediction if answer else "",
-                "score": answer.score if answer else None,
-                "failure": answer.failure if answer else "not asked",
-                "evidence": [_item(item) for item in answer.evidence] if answer else [],
-            }
-        )
+    questions = [answered(question, answers.get(question.id)) for question in episode.questions]
     return {
         "manager": manager,
         "stream": episode.id,
@@ -51,6 +38,19 @@ def sample_stream(manager: str, episode: Episode, rollout: Rollout) -> dict[str,
         ],
         "memory": [_item(item) for item in rollout.steps[-1].bank.items],
         "questions": questions,
+    }
+
+
+def answered(question: Question, answer: Answer | None) -> dict[str, Any]:
+    """A question with its answer, or without one."""
+    return {
+        "question": question.text,
+        "references": list(question.answers),
+        "metric": question.metric,
+        "prediction": answer.prediction if answer else "",
+        "score": answer.score if answer else None,
+        "failure": answer.failure if answer else "not asked",
+        "evidence": [_item(item) for item in answer.evidence] if answer else [],
     }
 
 
