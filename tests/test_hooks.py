@@ -106,12 +106,12 @@ def small_pipeline(train=None):
     )
 
 
-def run_through(hook, context, pipeline):
+def run_through(hook, context, pipeline, name="train"):
     """What a Kedro session does around a run."""
     manager = _create_hook_manager()
     manager.register(hook)
     catalog = DataCatalog({"source": MemoryDataset("planted")})
-    run_params = {"pipeline_names": ["train"], "env": "base", "runtime_params": {"training": {"seed": 3}}}
+    run_params = {"pipeline_names": [name], "env": "base", "runtime_params": {"training": {"seed": 3}}}
     manager.hook.after_context_created(context=context)
     manager.hook.before_pipeline_run(run_params=run_params, pipeline=pipeline, catalog=catalog)
     try:
@@ -247,6 +247,7 @@ def test_a_terminated_process_leaves_a_killed_run(store, small_project):
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from kedro.pipeline import Pipeline
 from finemem_pipeline import progress
 from finemem_pipeline.hooks import MlflowHook
 from finemem_pipeline.stopping import orderly
@@ -256,7 +257,7 @@ hook.after_context_created(SimpleNamespace(
     params={PARAMS!r},
     project_path=Path({str(small_project)!r}),
 ))
-hook.before_pipeline_run({{"pipeline_names": ["train"]}})
+hook.before_pipeline_run({{"pipeline_names": ["train"]}}, Pipeline([]))
 progress.report(1, {{"loss": 0.5}})
 progress.report(2, {{"loss": 0.25}})
 with orderly():  # as the session does
@@ -295,7 +296,7 @@ def test_a_store_out_of_reach_costs_nothing_but_a_warning_and_keeps_the_rows(sma
 def test_a_run_that_only_evaluates_still_says_what_it_read(store, small_project):
     hook = MlflowHook()
     hook.after_context_created(context(small_project, experiment="evaluated"))
-    hook.before_pipeline_run({"pipeline_names": ["evaluate"]})
+    hook.before_pipeline_run({"pipeline_names": ["evaluate"]}, Pipeline([]))
     hook.after_dataset_loaded("input_record", RECORD)
     hook.after_dataset_loaded("training_summary", {"variant": "csr_only", "recipe": "qwen3_4b", "seed": 7})
     hook.after_pipeline_run()
@@ -313,10 +314,104 @@ def test_a_locked_store_does_not_hold_up_the_start(small_project, monkeypatch, c
         hook = MlflowHook()
         hook.after_context_created(context(small_project, experiment="locked"))
         begin = time.monotonic()
-        hook.before_pipeline_run({"pipeline_names": ["train"]})
+        hook.before_pipeline_run({"pipeline_names": ["train"]}, Pipeline([]))
         assert time.monotonic() - begin < 30
         hook.after_pipeline_run()
     assert "database is locked" in caplog.text
+
+
+def children_pipeline(fail_at=None):
+    """Two variants, each trained and evaluated in its namespace, and a node about both."""
+
+    def learn(name):
+        def train_policy(source):
+            progress.report(1, {"loss": float(len(name))})
+            if name == fail_at:
+                raise RuntimeError("out of memory")
+            return {"variant": name}
+
+        return node(train_policy, "source", f"{name}_seed_3__weights", name="train_policy", namespace=f"{name}_seed_3")
+
+    def judge(name):
+        return node(
+            lambda weights: TABLE,
+            f"{name}_seed_3__weights",
+            f"{name}_seed_3__evaluation_table",
+            name="play_held_out",
+            namespace=f"{name}_seed_3",
+        )
+
+    tables = [f"{name}_seed_3__evaluation_table" for name in ("fine_mem", "csr_only")]
+    return Pipeline(
+        [
+            *(make(name) for name in ("fine_mem", "csr_only") for make in (learn, judge)),
+            node(lambda *tables: {"table": TABLE}, tables, "comparison", name="compare_variants"),
+        ]
+    )
+
+
+def comparing(folder, experiment):
+    """A context whose parameters ask for these two children."""
+    compare = {"variants": ["fine_mem", "csr_only"], "seeds": [3], "steps": 1}
+    found = context(folder, experiment=experiment)
+    found.params = {**PARAMS, "compare": compare}
+    return found
+
+
+def runs(store, experiment):
+    found = store.client.get_experiment_by_name(experiment)
+    return {run.info.run_name: run for run in store.client.search_runs([found.experiment_id])}
+
+
+@pytest.mark.usefixtures("environment")
+def test_every_variant_and_seed_of_a_comparison_has_a_run_below_that_of_the_command(store, small_project):
+    run_through(MlflowHook(), comparing(small_project, "compared"), children_pipeline(), "compare")
+    found = runs(store, "compared")
+    parent = found.pop("compare")
+    assert set(found) == {"fine_mem-3", "csr_only-3"}
+    assert {run.data.tags["mlflow.parentRunId"] for run in found.values()} == {parent.info.run_id}
+    assert {run.info.status for run in (parent, *found.values())} == {"FINISHED"}
+    assert {name: run.data.metrics["train/loss"] for name, run in found.items()} == {"fine_mem-3": 8, "csr_only-3": 8}
+    assert "train/loss" not in parent.data.metrics
+    assert found["csr_only-3"].data.metrics["eval/trained/mean/score"] == 0.5
+    assert parent.data.metrics["eval/trained/mean/score"] == 0.5
+    assert found["csr_only-3"].data.params["training.reward"] == "csr_only"
+    assert (found["csr_only-3"].data.tags["variant"], parent.data.tags["variant"]) == ("csr_only", "fine_mem+csr_only")
+    ended, judged = (run.info.end_time for run in (found["fine_mem-3"], parent))
+    assert ended <= judged
+
+
+@pytest.mark.usefixtures("environment")
+def test_only_the_child_that_failed_is_marked_so(store, small_project):
+    with pytest.raises(RuntimeError):
+        run_through(MlflowHook(), comparing(small_project, "one failed"), children_pipeline(fail_at="fine_mem"), "compare")
+    found = runs(store, "one failed")
+    statuses = {name: run.info.status for name, run in found.items()}
+    assert statuses == {"compare": "FAILED", "csr_only-3": "KILLED", "fine_mem-3": "FAILED"}
+    assert found["fine_mem-3"].data.tags["error"] == "RuntimeError: out of memory"
+    assert "error" not in found["csr_only-3"].data.tags
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_run_that_another_process_has_ended_stays_as_it_was_ended(store, small_project):
+    hook = MlflowHook()
+    hook.after_context_created(comparing(small_project, "elsewhere"))
+    hook.before_pipeline_run({"pipeline_names": ["compare"]}, children_pipeline())
+    ours, theirs = hook.run_id("fine_mem_seed_3"), hook.run_id("csr_only_seed_3")
+    assert hook.run_id("fine_men_seed_3") is None
+    store.client.set_terminated(theirs, "FAILED")
+    hook.after_pipeline_run()
+    found = runs(store, "elsewhere")
+    assert (found["fine_mem-3"].info.run_id, found["fine_mem-3"].info.status) == (ours, "FINISHED")
+    assert (found["csr_only-3"].info.run_id, found["csr_only-3"].info.status) == (theirs, "FAILED")
+
+
+def test_without_a_store_every_run_of_a_comparison_keeps_its_rows(small_project, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    run_through(MlflowHook(), comparing(small_project, "unheard"), children_pipeline(), "compare")
+    kept = sorted((small_project / "data" / "06_models").glob("mlflow-unsent-*.jsonl"))
+    heads = [json.loads(path.read_text().splitlines()[0]) for path in kept]
+    assert sorted(head["name"] for head in heads) == ["compare", "csr_only-3", "fine_mem-3"]
 
 
 def test_a_malformed_data_set_does_not_stop_the_run(small_project, monkeypatch, store, caplog):

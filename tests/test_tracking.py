@@ -35,7 +35,7 @@ class FakeStore:
     def create_experiment(self, name, artifact_location):
         return "7"
 
-    def create_run(self, experiment_id, start_time, run_name):
+    def create_run(self, experiment_id, start_time, run_name, tags):
         self._answer()
         return SimpleNamespace(info=SimpleNamespace(run_id="r1"))
 

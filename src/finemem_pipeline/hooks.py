@@ -1,14 +1,18 @@
 """What a `kedro run` leaves in MLflow: one run per command, written by this hook so that no node knows of it.
 
+`compare` has a run for each of its children besides, below that of the command and under the same names of metrics:
+nodes in the namespace of a child and data sets of its own belong to its run.
+
 The hook listens to progress.report for the metrics of training, and to these data sets, once a node has saved them:
 
 - `input_record`, saved or loaded: {"name", "sha256", "files": [{"name", "path", "sha256", "rows"}, …]}, rows if known
 - `data_checks`: {"docs": path of the first page of the Data Docs}
 - `training_summary`: {"variant", "recipe", "seed", "folder", "adapter", "metrics_file", "rollouts_folder", "steps"}
 - `evaluation_table`: the document of evaluation.evaluate_table
+- `comparison`: that of evaluation.variants.compare_trainings
 - `credit_summary`: {"fidelity": the document of study.summary, "learning": that of study.lessons or None}
 - `evaluation_estimate`: the document of evaluation.estimate
-- `report_path`, `credit_report_path`: the file of the report
+- `report_path`, `credit_report_path`, `comparison_path`: the file of the report
 - `table_paths`, `matrix_paths`: {"page", "csv"}: the files of the table of record, and those of the matrix
 - `matrix_table`: the document of evaluation.matrix
 
@@ -27,17 +31,20 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import yaml
 from kedro.framework.hooks import hook_impl
+from kedro.pipeline import Node, Pipeline
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from finemem_pipeline import progress
 from finemem_pipeline.beside import beside
+from finemem_pipeline.config import Child, CompareConfig
 from finemem_pipeline.errors import FinememError, unknown
 from finemem_pipeline.reporting.alarms import ALARMS, Episodes, apart
 from finemem_pipeline.tracking import Entry, Status, Tracker
@@ -77,7 +84,13 @@ class MlflowHook:
 
     def __init__(self) -> None:
         self._context: Any = None
-        self._tracker: Tracker | None = None
+        self._tracker: Tracker | None = None  # of the command
+        self._children: dict[str, Child] = {}  # by namespace
+        self._runs: dict[str, Tracker] = {}  # of those that have begun
+        self._left: dict[str, set[str]] = {}  # data sets of each that are still to be made
+        self._elsewhere: set[str] = set()  # those that other processes write to
+        self._at = ""  # the namespace of the node that is at work
+        self._record: Mapping[str, Any] | None = None  # of the data, for runs that begin later
         self._project = Path()
         self._models = Path()
         self._look = self._pipeline = ""
@@ -90,7 +103,7 @@ class MlflowHook:
         self._context = context
 
     @hook_impl
-    def before_pipeline_run(self, run_params: dict[str, Any]) -> None:
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline) -> None:
         self._end("KILLED")  # a run that was interrupted in a process that lives on
         if self._context is None:
             return
@@ -99,24 +112,35 @@ class MlflowHook:
             return
         self._heard = set()
         self._alarms = {}
+        self._record = None
         self._project = Path(self._context.project_path).resolve()
         self._models = self._project / UNSENT_FOLDER
         uri = tracking_uri(os.environ.get("MLFLOW_TRACKING_URI") or config.tracking_uri, self._project)
         self._look = _how_to_look(uri, self._project)
         params = plain(self._context.params)
-        training = params.get("training", {})
         self._pipeline = pipeline_name(run_params)
-        self._tracker = Tracker(
-            lambda: _connect(uri),
+        compare = CompareConfig.model_validate(params.get("compare", {}))
+        self._left = _own_data_sets(pipeline, compare.children)
+        self._children = {child.name: child for child in compare.children if child.name in self._left}
+        training = params.get("training", {})
+        if self._children:
+            several = {"reward": "+".join(compare.variants), "seed": "+".join(map(str, compare.seeds))}
+            training = {**training, **several}
+        self._new = partial(
+            Tracker,
+            cache(lambda: _connect(uri)),
             experiment=config.experiment,
-            name=self._run_name(training.get("reward"), training.get("seed")),
             artifacts=(self._project / "mlartifacts").as_uri() if uri.startswith("sqlite:") else None,
         )
-        self._tracker.tags({**_tags(run_params, training, self._project), **config.tags})
-        self._tracker.params(flatten(params))
-        self._tracker.text("parameters.yml", yaml.safe_dump(params, sort_keys=False, allow_unicode=True))
-        self._tracker.flush()
+        self._tags = {**_tags(run_params, self._project), **config.tags}
+        self._tracker = self._new(name=self._run_name(training.get("reward"), training.get("seed")))
+        self._describe(self._tracker, params, training)
         self._undo = [progress.subscribe(self._on_progress), self._at_exit()]
+
+    @hook_impl
+    def before_node_run(self, node: Node) -> None:
+        """Metrics of training that are told from now on are those of this node."""
+        self._at = node.namespace or ""
 
     @hook_impl
     def after_dataset_loaded(self, dataset_name: str, data: Any) -> None:
@@ -132,14 +156,21 @@ class MlflowHook:
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
-        if self._tracker is None or dataset_name not in _LISTENERS or dataset_name in self._heard:
+        namespace, _, name = dataset_name.rpartition("__")
+        tracker = self._run_of(namespace)
+        if tracker is None:
             return
-        self._heard.add(dataset_name)
-        try:
-            _LISTENERS[dataset_name](self, self._tracker, data)
-        except Exception:  # what a node has made is worth more than its entry here
-            _log.exception("'%s' could not be read for MLflow", dataset_name)
-        self._tracker.flush()
+        if name in _LISTENERS and dataset_name not in self._heard:
+            self._heard.add(dataset_name)
+            try:
+                _LISTENERS[name](self, tracker, data)
+            except Exception:  # what a node has made is worth more than its entry here
+                _log.exception("'%s' could not be read for MLflow", dataset_name)
+            tracker.flush()
+        if namespace in self._children:
+            self._left[namespace].discard(dataset_name)
+            if not self._left[namespace]:
+                self._finish(tracker, "FINISHED")
 
     @hook_impl
     def after_pipeline_run(self) -> None:
@@ -147,20 +178,61 @@ class MlflowHook:
 
     @hook_impl
     def on_pipeline_error(self, error: Exception) -> None:
+        told = {"error": f"{type(error).__name__}: {error}"}
         if self._tracker is not None:
-            self._tracker.tags({"error": f"{type(error).__name__}: {error}"})
+            self._tracker.tags(told)
+        if (guilty := self._runs.get(self._at)) is not None:
+            guilty.tags(told)
+            self._left[self._at].clear()
+            self._finish(guilty, "FAILED")
         self._end("FAILED")
 
+    def run_id(self, namespace: str) -> str | None:
+        """The run of a child, begun if it has not begun; for whoever has its nodes run elsewhere. None: there is no
+        such child, or the store cannot be reached.
+        """
+        tracker = self._run_of(namespace) if namespace in self._children else None
+        if tracker is None:
+            return None
+        self._elsewhere.add(namespace)
+        tracker.flush(insist=True)
+        return tracker.run_id
+
+    def _run_of(self, namespace: str) -> Tracker | None:
+        """Of the child, if it is one's namespace, or else of the command. None: nothing is recorded."""
+        child = self._children.get(namespace)
+        if self._tracker is None or child is None:
+            return self._tracker
+        if namespace not in self._runs:
+            params = plain(self._context.params)
+            own = {"reward": child.variant, "seed": child.seed, "steps": params["compare"]["steps"]}
+            tracker = self._new(name=f"{child.variant}-{child.seed}", parent=self._tracker)
+            self._describe(tracker, {**params, "training": {**params["training"], **own}}, own)
+            if self._record is not None:
+                self._input_record(tracker, self._record)
+            self._runs[namespace] = tracker
+        return self._runs[namespace]
+
+    def _describe(self, tracker: Tracker, params: Mapping[str, Any], training: Mapping[str, Any]) -> None:
+        """What was asked for."""
+        told = {"variant": training.get("reward"), "recipe": params.get("training", {}).get("recipe")}
+        tracker.tags({**told, "seed": training.get("seed"), **self._tags})
+        tracker.params(flatten(params))
+        tracker.text("parameters.yml", yaml.safe_dump(params, sort_keys=False, allow_unicode=True))
+        tracker.flush()
+
     def _on_progress(self, step: int, metrics: Mapping[str, float]) -> None:
-        if self._tracker is not None:
-            self._tracker.metrics(step, {f"train/{name}": value for name, value in metrics.items()})
+        tracker = self._run_of(self._at)
+        if tracker is not None:
+            tracker.metrics(step, {f"train/{name}": value for name, value in metrics.items()})
             place, own = apart(metrics)
-            alarms = self._alarms.setdefault(place, Episodes())
+            alarms = self._alarms.setdefault(f"{self._at} {place}", Episodes())
             for name in alarms.hear(step, own):
                 begun = ", ".join(str(update) for update in alarms.begun[name])
-                self._tracker.tags({f"alarm.{place}{name}": f"since update {begun}: {ALARMS[name].message(own)}"})
+                tracker.tags({f"alarm.{place}{name}": f"since update {begun}: {ALARMS[name].message(own)}"})
 
     def _input_record(self, tracker: Tracker, record: Mapping[str, Any]) -> None:
+        self._record = record
         files = {file["name"]: file for file in record["files"]}
         tracker.dataset(
             record["name"],
@@ -188,6 +260,9 @@ class MlflowHook:
             for source, cell in {**row["sources"], "mean": row["mean"]}.items():
                 start = f"eval/{row['manager']}/{source}"
                 tracker.metrics(0, {f"{start}/score": cell["score"], f"{start}/memory_tokens": cell["memory_tokens"]})
+
+    def _comparison(self, tracker: Tracker, comparison: Mapping[str, Any]) -> None:
+        self._evaluation_table(tracker, comparison["table"])
 
     def _credit_summary(self, tracker: Tracker, summary: Mapping[str, Any]) -> None:
         tracker.text("credit.json", json.dumps(summary, indent=1))
@@ -248,18 +323,27 @@ class MlflowHook:
         tracker, self._tracker = self._tracker, None
         for undo in self._undo:
             undo()
-        self._undo = []
+        self._undo, self._at = [], ""
         if tracker is None:
             return
-        unsent = tracker.finish(status)
+        for namespace, run in self._runs.items():
+            if self._left[namespace]:
+                self._finish(run, status if status == "FINISHED" else "KILLED", namespace in self._elsewhere)
+        self._runs, self._elsewhere = {}, set()
+        self._finish(tracker, status)
         if tracker.run_id is not None:
             click.echo(f"MLflow: {self._look}")
+
+    def _finish(self, tracker: Tracker, status: Status, elsewhere: bool = False) -> None:
+        unsent = tracker.finish(status, elsewhere=elsewhere)
         if unsent:
             path = keep(unsent, self._models, tracker.run_id)
             _log.warning("MLflow did not take %d entries of this run; they are in %s", len(unsent), path)
 
 
 _LISTENERS: dict[str, Callable[[MlflowHook, Tracker, Any], None]] = {
+    "comparison": MlflowHook._comparison,
+    "comparison_path": MlflowHook._report_path,
     "credit_report_path": MlflowHook._report_path,
     "credit_summary": MlflowHook._credit_summary,
     "data_checks": MlflowHook._data_checks,
@@ -272,6 +356,13 @@ _LISTENERS: dict[str, Callable[[MlflowHook, Tracker, Any], None]] = {
     "table_paths": MlflowHook._table_paths,
     "training_summary": MlflowHook._training_summary,
 }
+
+
+def _own_data_sets(pipeline: Pipeline, children: Iterable[Child]) -> dict[str, set[str]]:
+    """What the nodes of each child will have made, by namespace; children without a node here are left out."""
+    made = pipeline.all_outputs()
+    found = {child.name: {name for name in made if name.startswith(child.dataset(""))} for child in children}
+    return {name: outputs for name, outputs in found.items() if outputs}
 
 
 _LIST_OPTIONS = {
@@ -359,8 +450,9 @@ def flatten(params: Mapping[str, Any], joint: str = ", ", start: str = "") -> di
 
 
 def keep(unsent: Sequence[Entry], folder: Path, run_id: str | None) -> Path:
-    """Writes the entries as JSON lines, in one move; the run's id, or the time, is in the name."""
-    path = folder / f"mlflow-unsent-{run_id or unsent[0].content['started']}.jsonl"
+    """Writes the entries as JSON lines, in one move; the run's id, or its name and time, is in the name."""
+    run = run_id or "{name}-{started}".format(**unsent[0].content)
+    path = folder / f"mlflow-unsent-{run}.jsonl"
     with beside(path) as part:
         part.write_text(
             "".join(json.dumps({"kind": entry.kind, **entry.content}) + "\n" for entry in unsent), encoding="utf-8"
@@ -391,12 +483,9 @@ def _knock(store: Path) -> None:
             connection.rollback()
 
 
-def _tags(run_params: Mapping[str, Any], training: Mapping[str, Any], project: Path) -> dict[str, object]:
+def _tags(run_params: Mapping[str, Any], project: Path) -> dict[str, object]:
     commit, dirty = _git("rev-parse HEAD", project), _git("status --porcelain", project)
     tags: dict[str, object] = {
-        "variant": training.get("reward"),
-        "recipe": training.get("recipe"),
-        "seed": training.get("seed"),
         "pipeline": pipeline_name(run_params),
         "command": command(run_params),
         "mlflow.source.name": command(run_params),

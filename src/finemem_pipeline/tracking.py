@@ -62,10 +62,11 @@ class Tracker:
         experiment: str,
         name: str,
         artifacts: str | None = None,
+        parent: Tracker | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`connect` gives the client; `artifacts` is where a new experiment keeps its files, None where the store
-        decides.
+        decides; `parent` has the run that this one is shown below.
         """
         self.run_id: str | None = None  # None until the store has accepted the run
         self._connect = connect
@@ -74,6 +75,7 @@ class Tracker:
         self._experiment_id = ""
         self._name = name
         self._artifacts = artifacts
+        self._parent = parent
         self._clock = clock
         self._started = _now()
         self._rows = _Lane()  # what goes to the tracking store
@@ -146,12 +148,16 @@ class Tracker:
             if self._rows.wait:
                 return  # without the run there is nowhere to put its files
 
-    def finish(self, status: Status) -> list[Entry]:
-        """Ends the run. Returns what could not be sent, the run itself first if the store never took it."""
+    def finish(self, status: Status, *, elsewhere: bool = False) -> list[Entry]:
+        """Ends the run; one that is written to `elsewhere` only if it has not been ended there.
+
+        Returns what could not be sent, the run itself first if the store never took it.
+        """
         self.flush(insist=True)
         if self.run_id is not None and self._client is not None:
             try:
-                self._client.set_terminated(self.run_id, status)
+                if not elsewhere or self._client.get_run(self.run_id).info.status == "RUNNING":
+                    self._client.set_terminated(self.run_id, status)
             except Exception as error:
                 self._failed(self._rows, error)
                 self._put("status", {"status": status})
@@ -189,9 +195,15 @@ class Tracker:
             self._client = self._connect()
         if self.run_id is None:
             self._experiment_id = _experiment_id(self._client, self._experiment, self._artifacts)
-            run = self._client.create_run(self._experiment_id, start_time=self._started, run_name=self._name)
+            run = self._client.create_run(
+                self._experiment_id, start_time=self._started, run_name=self._name, tags=self._place()
+            )
             self.run_id = run.info.run_id
         return self._client, self.run_id
+
+    def _place(self) -> dict[str, str]:
+        """The tags that put the run below another one."""
+        return {} if self._parent is None else {"mlflow.parentRunId": self._parent._open()[1]}
 
     def _send_next(self, queue: deque[Entry], client: MlflowClient, run_id: str) -> None:
         """Sends the oldest entry, metrics together with those that follow. One that is itself at fault is put aside."""
