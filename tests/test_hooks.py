@@ -384,7 +384,9 @@ def test_every_variant_and_seed_of_a_comparison_has_a_run_below_that_of_the_comm
 @pytest.mark.usefixtures("environment")
 def test_only_the_child_that_failed_is_marked_so(store, small_project):
     with pytest.raises(RuntimeError):
-        run_through(MlflowHook(), comparing(small_project, "one failed"), children_pipeline(fail_at="fine_mem"), "compare")
+        run_through(
+            MlflowHook(), comparing(small_project, "one failed"), children_pipeline(fail_at="fine_mem"), "compare"
+        )
     found = runs(store, "one failed")
     statuses = {name: run.info.status for name, run in found.items()}
     assert statuses == {"compare": "FAILED", "csr_only-3": "KILLED", "fine_mem-3": "FAILED"}

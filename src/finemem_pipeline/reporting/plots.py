@@ -29,7 +29,7 @@ Curves = Sequence[Mapping[str, Any]]
 INK, RULE = "#0a0b0c", "#0d0e0f"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
 _VARIABLES = {INK: "var(--ink)", RULE: "var(--rule)", **{c: f"var(--c{n})" for n, c in enumerate(COLOURS, 1)}}
-_DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)), (0, (3, 1)), (0, (8, 2)), "-")
+DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)), (0, (3, 1)), (0, (8, 2)), "-")
 _STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": RULE,
@@ -124,7 +124,9 @@ def training_plots(curves: Curves) -> list[Plot]:
     return [plot for plot in drawn if plot is not None]
 
 
-def accuracy_against_tokens(evaluation: Evaluation, benchmark: str | None = None) -> Plot | None:
+def accuracy_against_tokens(
+    evaluation: Evaluation, benchmark: str | None = None, size: tuple[float, float] = (5.2, 3.5)
+) -> Plot | None:
     """One point per manager with its bootstrap intervals, and the line of those that none beats on both axes: over all
     sources, or those of one benchmark.
     """
@@ -178,7 +180,7 @@ def accuracy_against_tokens(evaluation: Evaluation, benchmark: str | None = None
         "Score against memory" if benchmark is None else f"Score against memory, {benchmark}",
         f"Bars are {100 * evaluation['bootstrap']['level']:g} % bootstrap intervals. The stepped line joins the "
         "managers that no other beats on both axes.",
-        picture(name, draw, size=(5.2, 3.5), right=0.65),
+        picture(name, draw, size=size, right=0.65),
     )
 
 
@@ -231,7 +233,7 @@ def _lines(
         from matplotlib.ticker import MaxNLocator
 
         for place, (label, (steps, values)) in enumerate(series.items()):
-            colour, dashes = COLOURS[place % len(COLOURS)], _DASHES[place % len(_DASHES)]
+            colour, dashes = COLOURS[place % len(COLOURS)], DASHES[place % len(DASHES)]
             if label == "total":
                 colour, dashes = INK, "-"
             marker = "o" if len(steps) == 1 else None

@@ -110,7 +110,7 @@ def account_of(child: Child) -> Callable[..., tuple[list[Record], list[Record]]]
     def tell_training(
         training_summary: Record, episodes: list[Episode], rewards: RewardsConfig
     ) -> tuple[list[Record], list[Record]]:
-        """What was scored and done at every update, and where the credit went at the first and at the last."""
+        """What was scored and done at every update, and where the credit went on a stream of the first and of the last."""
         run, steps = Run(Path(training_summary["folder"])), training_summary["steps"]
         variant, by_id = rewards.variant(child.variant), {episode.id: episode for episode in episodes}
         updates: list[Update] = []
@@ -120,8 +120,8 @@ def account_of(child: Child) -> Callable[..., tuple[list[Record], list[Record]]]
             played = read_update(run, update)
             results = practice(child.variant, child.seed, update, [each.group for each in played], by_id)
             updates.append(Update(update, shares(metrics), tuple(results)))
-            for each in played if update in (1, steps) else ():
-                credit += maps.of_update(child, variant, update, by_id[each.group.episode_id], each)
+            if update in (1, steps):
+                credit += maps.of_update(child, variant, update, by_id[played[0].group.episode_id], played[0])
         return encode_updates(updates), credit
 
     return tell_training
