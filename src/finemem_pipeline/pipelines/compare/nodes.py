@@ -110,7 +110,7 @@ def account_of(child: Child) -> Callable[..., tuple[list[Record], list[Record]]]
     def tell_training(
         training_summary: Record, episodes: list[Episode], rewards: RewardsConfig
     ) -> tuple[list[Record], list[Record]]:
-        """What was scored and done at every update, and where the credit went on a stream of the first and of the last."""
+        """What was scored and done at every update, and where the credit went on one stream of the first and last."""
         run, steps = Run(Path(training_summary["folder"])), training_summary["steps"]
         variant, by_id = rewards.variant(child.variant), {episode.id: episode for episode in episodes}
         updates: list[Update] = []

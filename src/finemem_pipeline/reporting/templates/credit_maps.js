@@ -86,9 +86,9 @@
     button.at = { play, step };
     button.addEventListener("pointerenter", (event) => event.pointerType === "mouse" && show(button.at));
     button.addEventListener("click", () => {
-      pinned = same(pinned, button.at) ? null : button.at;
+      pinned = button.at;
       show(pinned);
-      if (pinned && narrow.matches) button.closest(".map").scrollIntoView(); // what is told covers the lower half
+      if (narrow.matches) button.closest(".map").scrollIntoView(); // what is told covers the lower half
     });
     return button;
   }
