@@ -47,8 +47,11 @@ class Outcome:
     """stuck: its pods could not start within the patience of whoever waited, and the job was deleted."""
     reason: str
     message: str
+    uid: str
+    """Of the job that ended: a job of the same name that was started again has another."""
     spec_hash: str
     image: str
+    """As the nodes ran it, by digest where that is known."""
     started: str | None = None
     """ISO 8601, as the cluster states it."""
     finished: str | None = None
@@ -90,11 +93,11 @@ class Status:
     namespace: str
     kind: str
     state: str
-    """queued, pending, stuck, running, finishing, succeeded, failed, gone."""
+    """queued, paused, pending, stuck, running, finishing, succeeded, failed."""
     detail: str
     """Why, where there is something to say."""
     pods: str
-    """Ready pods of all, "1/2"."""
+    """Running pods of all, "1/2"."""
     age_seconds: float
 
 
@@ -110,8 +113,9 @@ class Finding:
 class Cluster(Protocol):
     """Jobs on a cluster. Every method raises ClusterError with a message that a person can act upon."""
 
-    def check(self, namespace: str, specs: Sequence[JobSpec] = ()) -> list[Finding]:
-        """What stands in the way of running these jobs: rights, quota, queue, claims, secrets, admission."""
+    def check(self, namespace: str, specs: Sequence[JobSpec] = (), backend: str = "job") -> list[Finding]:
+        """What stands in the way of running these jobs: rights, quota, queue, claims, secrets, admission. Nothing is
+        created."""
 
     def submit(self, manifests: Sequence[Manifest]) -> Handle:
         """Create what `render` gave, or attach to what is there already.

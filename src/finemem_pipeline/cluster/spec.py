@@ -116,9 +116,11 @@ class JobSpec:
 
     @property
     def name(self) -> str:
-        """`<project>-<pipeline>-<group>-<hash of identity>`: a DNS label (RFC 1123), the same from any machine."""
+        """`<project>-<pipeline>-<group>-<hash of identity>`: a DNS label that begins with a letter (RFC 1035), which is
+        what jobs, pods and services may all be called; the same from any machine."""
         digest = hashlib.sha256(
             "\0".join((self.project, self.pipeline, self.group, self.identity)).encode()
         ).hexdigest()[:8]
-        words = re.sub(r"[^a-z0-9]+", "-", f"{self.project}-{self.pipeline}-{self.group}".lower())
+        words = re.sub(r"[^a-z0-9]+", "-", f"{self.project}-{self.pipeline}-{self.group}".lower()).strip("-")
+        words = words if words[:1].isalpha() else f"job-{words}"
         return f"{words[: NAME_LENGTH - len(digest) - 1].strip('-')}-{digest}"

@@ -1,0 +1,104 @@
+"""A live copy of the objects of one kind in a namespace.
+
+However many jobs are waited for, there is one list and one watch per kind: the server is asked for what changed, and
+once in a while for everything, in case a change went missing.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from finemem_pipeline.cluster.api import Api, Refusal, Unreachable
+from finemem_pipeline.cluster.kinds import Kind
+from finemem_pipeline.cluster.seam import Manifest
+
+RELIST_SECONDS = 60
+LONGEST_PAUSE = 15.0
+
+
+class Mirror:
+    """`key` says under which name an object is asked for."""
+
+    def __init__(
+        self,
+        api: Api,
+        kind: Kind,
+        namespace: str,
+        key: Callable[[Manifest], str],
+        query: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._api, self._path, self._key, self._query = api, kind.path(namespace), key, dict(query or {})
+        self.name = kind.plural
+        self._lock = threading.Lock()
+        self._objects: dict[str, dict[str, Manifest]] = defaultdict(dict)
+        self._stop = threading.Event()
+        self.fresh = 0.0
+        """time.monotonic() of the last word from the server; 0 before the first list."""
+        self.fault: Exception | None = None
+        """Why there is no word from it now."""
+        self.gaps = 0
+        """How often the watch had to begin anew from a list: 410, lost connections."""
+        self._thread = threading.Thread(target=self._run, name=f"mirror-{kind.plural}", daemon=True)
+        self._thread.start()
+
+    def of(self, key: str) -> list[Manifest]:
+        with self._lock:
+            return list(self._objects.get(key, {}).values())
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def _run(self) -> None:
+        pause = 0.5
+        while not self._stop.is_set():
+            try:
+                self._list_and_watch()
+                pause = 0.5
+                continue
+            except Refusal as refusal:
+                if refusal.code == 410:
+                    self.gaps += 1
+                    self._stop.wait(0.2)
+                    continue
+                self.fault = refusal
+            except Unreachable as fault:
+                self.fault = fault
+                self.gaps += 1
+            self._stop.wait(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _list_and_watch(self) -> None:
+        found, version = self._api.items(self._path, self._query)
+        objects: dict[str, dict[str, Manifest]] = defaultdict(dict)
+        for thing in found:
+            objects[self._key(thing)][thing["metadata"]["uid"]] = thing
+        with self._lock:
+            self._objects = objects
+        self._heard()
+        until = time.monotonic() + RELIST_SECONDS
+        while not self._stop.is_set() and (left := until - time.monotonic()) > 1:
+            began = time.monotonic()
+            for event in self._api.watch(self._path, version, int(left), self._query):
+                thing = event["object"]
+                version = thing["metadata"]["resourceVersion"]
+                if event["type"] != "BOOKMARK":
+                    self._apply(event["type"], thing)
+                self._heard()
+            self._heard()
+            if time.monotonic() - began < 1:
+                self._stop.wait(1.0)  # a server that ends every watch at once is asked by and by
+
+    def _apply(self, change: str, thing: Manifest) -> None:
+        with self._lock:
+            same = self._objects[self._key(thing)]
+            if change == "DELETED":
+                same.pop(thing["metadata"]["uid"], None)
+            else:
+                same[thing["metadata"]["uid"]] = thing
+
+    def _heard(self) -> None:
+        self.fresh, self.fault = time.monotonic(), None

@@ -1,0 +1,63 @@
+"""How jobs ended, one small JSON file each, in a folder or an object store.
+
+A cluster forgets a job some days after its end. Whoever asks later finds it here.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from finemem_pipeline.beside import beside
+from finemem_pipeline.cluster.seam import Outcome, PodEnd
+from finemem_pipeline.cluster.spec import ClusterError
+
+
+class Outcomes:
+    """`url`: a folder, or anything that fsspec knows ("s3://bucket/finemem/outcomes"). None keeps nothing."""
+
+    def __init__(self, url: str | None) -> None:
+        self.url = url
+
+    def read(self, namespace: str, name: str) -> Outcome | None:
+        if self.url is None:
+            return None
+        files, path = self._place(namespace, name)
+        try:
+            with files.open(path, "rb") as file:
+                return decode(json.load(file))
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError, KeyError) as fault:
+            raise ClusterError(f"{self.url}/{namespace}/{name}.json is no record of an outcome: {fault}") from fault
+
+    def write(self, outcome: Outcome) -> None:
+        if self.url is None:
+            return
+        files, path = self._place(outcome.namespace, outcome.name)
+        text = json.dumps(asdict(outcome), indent=1)
+        if "file" in _protocols(files):
+            from pathlib import Path
+
+            with beside(Path(path)) as part:
+                part.write_text(text)
+        else:  # an object appears whole, once it is closed
+            with files.open(path, "wb") as file:
+                file.write(text.encode())
+
+    def _place(self, namespace: str, name: str) -> tuple[Any, str]:
+        import fsspec  # type: ignore[import-untyped]
+
+        files, root = fsspec.core.url_to_fs(self.url)
+        return files, f"{root.rstrip('/')}/{namespace}/{name}.json"
+
+
+def _protocols(files: Any) -> tuple[str, ...]:
+    return (files.protocol,) if isinstance(files.protocol, str) else tuple(files.protocol)
+
+
+def decode(record: dict[str, Any]) -> Outcome:
+    pods = tuple(PodEnd(**pod) for pod in record.pop("pods"))
+    tail = tuple(record.pop("log_tail"))
+    return Outcome(**record, pods=pods, log_tail=tail)
