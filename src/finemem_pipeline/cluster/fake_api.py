@@ -108,6 +108,7 @@ class Store:
     def add(self, plural: str, thing: Thing) -> Thing:
         """With the fields that the server sets. Raises Answer(409) if the name is taken."""
         with self.changed:
+            thing = copy.deepcopy(thing)
             meta = thing["metadata"]
             where = (meta.get("namespace", ""), meta["name"])
             if where in self._things.setdefault(plural, {}):
@@ -122,8 +123,8 @@ class Store:
             meta = thing["metadata"]
             there = self._things.get(plural, {}).get((meta.get("namespace", ""), meta["name"]))
             if there is not None and there["metadata"]["uid"] == meta["uid"] and _bare(there) != _bare(thing):
-                self._things[plural][meta.get("namespace", ""), meta["name"]] = thing
-                self._change("MODIFIED", plural, thing)
+                kept = self._things[plural][meta.get("namespace", ""), meta["name"]] = copy.deepcopy(thing)
+                self._change("MODIFIED", plural, kept)
 
     def remove(self, plural: str, thing: Thing) -> None:
         with self.changed:
@@ -332,7 +333,7 @@ class FakeApi:
             if self.store.get(plural, namespace, meta["name"]) is not None:
                 raise Answer(409, "AlreadyExists", f'{plural} "{meta["name"]}" already exists')
             return thing, warnings
-        made = self.store.add(plural, copy.deepcopy(thing))
+        made = self.store.add(plural, thing)
         self.store.note(f"{made['kind']} {meta['name']} created")
         return made, warnings
 
