@@ -85,7 +85,7 @@ def _command(spec: JobSpec, master: str) -> list[str]:
     return [
         "python",
         "-m",
-        "finemem_pipeline.cluster.launch",
+        "finemem_pipeline.launch",
         f"--nnodes={spec.nodes}",
         *rank,
         f"--nproc-per-node={spec.processes}",
@@ -335,7 +335,7 @@ def _trainjob(spec: JobSpec) -> list[Manifest]:
                 },
                 "trainer": {
                     "image": spec.image,
-                    "command": ["python", "-m", "finemem_pipeline.cluster.launch", *spec.command],
+                    "command": ["python", "-m", "finemem_pipeline.launch", *spec.command],
                     "env": container["env"],
                     "numNodes": spec.nodes,
                     "numProcPerNode": spec.processes,
