@@ -5,7 +5,8 @@
 takes the options of `torch.distributed.run` and starts the same processes. It differs at the end:
 - whatever stops all processes in order (stopping.RESUME_EXIT_CODE) ends the launcher with that code too, SIGTERM to the
   launcher included; any other end of a process is told by that process, not by a second traceback;
-- a process that was asked to stop has the time it needs for its checkpoint: whoever stops the launcher sets the limit.
+- a process that was asked to stop has the time it needs for its checkpoint: whoever stops the launcher sets the limit;
+- machines that did not meet in time are no fault of the command: that too ends with RESUME_EXIT_CODE.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _LONG = 7 * 24 * 3600  # seconds
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The code to exit with."""
-    from torch.distributed import run
+    from torch.distributed import DistError, run
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
@@ -39,6 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run.run(asked)
     except SignalException as stopped:
         return RESUME_EXIT_CODE if stopped.sigval == signal.SIGTERM else 128 + stopped.sigval
+    except DistError as missing:
+        print(f"Not all machines came together: {str(missing).splitlines()[0]}", file=sys.stderr)  # noqa: T201
+        return RESUME_EXIT_CODE
     except ChildFailedError as failed:
         _, first = failed.get_first_failure()
         return first.exitcode if first.exitcode > 0 else 128 - first.exitcode

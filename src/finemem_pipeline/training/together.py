@@ -401,9 +401,9 @@ class _Watch:
                         if self._first:
                             click.echo(f"Error: process {rank} of {self._line.size}: {words}", err=True)
                         os._exit(code)
-        except RuntimeError:  # the store is gone, and with it the launcher of the first process
+        except RuntimeError:  # the store is gone, and with it the machine of the first process: no fault of this one
             if not self._ended.wait(_LAST_WORDS):
-                os._exit(1)
+                os._exit(stopping.RESUME_EXIT_CODE)
 
 
 def _words(error: BaseException) -> str:
