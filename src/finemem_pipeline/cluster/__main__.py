@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     where = argparse.ArgumentParser(add_help=False)
-    where.add_argument("--env", default="k8s", help="read conf/<env>/runner.yml first, if it is there (default: k8s)")
+    where.add_argument("--env", default="k8s", help="what conf/<env>/runner.yml says of the cluster (default: k8s)")
     where.add_argument("--namespace", help="instead of the one in the plan or runner.yml")
     where.add_argument("--context", help="of the kubeconfig")
     where.add_argument("--kubeconfig", help="instead of KUBECONFIG or ~/.kube/config")
@@ -79,8 +79,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _plan(asked: argparse.Namespace) -> plans.Plan:
-    runner = Path("conf") / asked.env / "runner.yml"
-    return plans.read(getattr(asked, "plan", None), runner if runner.is_file() else None, asked.namespace)
+    conf = Path("conf") / asked.env
+    return plans.read(getattr(asked, "plan", None), conf if conf.is_dir() else None, asked.namespace)
 
 
 def _backend(asked: argparse.Namespace, plan: plans.Plan) -> str:

@@ -219,7 +219,12 @@ class _Tried:
         self.source = "given" if kubeconfig else "from KUBECONFIG" if named else "KUBECONFIG is not set"
 
     def load(self) -> Api:
-        from kubernetes import client, config
+        try:
+            from kubernetes import client, config
+        except ImportError as fault:
+            raise ClusterError(
+                "the Python package kubernetes is missing: pip install 'finemem_pipeline[cluster]'"
+            ) from fault
 
         settings = client.Configuration()
         files = [Path(part) for part in self.kubeconfig.split(os.pathsep) if part]

@@ -6,6 +6,7 @@ quota or Pod Security refuse every pod. The reasons stand in the pods and in the
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from finemem_pipeline.cluster.kinds import Kind, condition, ended
 from finemem_pipeline.cluster.render import CONTAINER, QUEUE
 from finemem_pipeline.cluster.seam import Manifest, PodEnd
+from finemem_pipeline.stopping import RESUME_EXIT_CODE
 
 CONTAINERS = (CONTAINER, "node")
 """What the container with the work is called; `node` in a TrainJob."""
@@ -45,10 +47,11 @@ class State:
 
 
 def diagnose(job: Manifest, kind: Kind, pods: Sequence[Manifest], events: Sequence[Manifest]) -> State:
-    """`events` are those of the job, of the jobs it made, and of its pods."""
+    """`events` may be those of the whole namespace."""
     expected = _expected(job)
     live = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp") and not _over(pod)]
     running = [pod for pod in live if pod.get("status", {}).get("phase") == "Running"]
+    done = {pod_end(pod).rank for pod in pods if pod.get("status", {}).get("phase") == "Succeeded"}
     end = ended(job, kind)
     if end is not None:
         phase = "succeeded" if end["type"] == kind.complete else "failed"
@@ -61,14 +64,32 @@ def diagnose(job: Manifest, kind: Kind, pods: Sequence[Manifest], events: Sequen
             return State("queued", f"It waits for its turn in the queue '{queue}'.", (), len(running), expected)
         return State("paused", "It is suspended; somebody has to resume it.", (), len(running), expected)
     early = condition(job, "FailureTarget") or condition(job, "SuccessCriteriaMet")
-    if early:
+    if early or len(done) == expected:
         return State("finishing", "Its pods come to an end.", (), len(running), expected)
-    troubles = [found for pod in live for found in _pod_troubles(pod, events)]
-    if len(live) < expected:
-        troubles += _refused(job, pods, events)
+    own = about(job, pods, events)
+    troubles = [found for pod in live for found in _pod_troubles(pod, own)]
+    if len(live) + len(done) < expected:
+        troubles += _refused(pods, own)
     unique = tuple({trouble.kind: trouble for trouble in reversed(troubles)}.values())
-    phase = "running" if len(running) == expected else "pending"
+    phase = "running" if len(running) + len(done) == expected else "pending"
     return State(phase, str(unique[0]) if unique else "", unique, len(running), expected)
+
+
+def names(job: str, pods: Sequence[Manifest]) -> tuple[str, ...]:
+    """What its events are about: the job, the job that a set makes for its nodes, the pods."""
+    return (job, f"{job}-node-0", *(pod["metadata"]["name"] for pod in pods))
+
+
+def about(job: Manifest, pods: Sequence[Manifest], events: Sequence[Manifest]) -> list[Manifest]:
+    """The events of this job. An earlier one of the same name may have left some, which have another uid."""
+    uids = {thing["metadata"]["name"]: thing["metadata"]["uid"] for thing in (job, *pods)}
+    wanted = names(job["metadata"]["name"], pods)
+    return [
+        event
+        for event in events
+        if (involved := event["involvedObject"]).get("name") in wanted
+        and involved.get("uid") == uids.get(involved["name"], involved.get("uid"))
+    ]
 
 
 def _expected(job: Manifest) -> int:
@@ -103,7 +124,7 @@ REFUSALS: tuple[tuple[str, str, str, bool], ...] = (
 )
 
 
-def _refused(job: Manifest, pods: Sequence[Manifest], events: Sequence[Manifest]) -> list[Trouble]:
+def _refused(pods: Sequence[Manifest], events: Sequence[Manifest]) -> list[Trouble]:
     """Refused by admission after the newest pod was made, if any was."""
     newest = max((pod["metadata"].get("creationTimestamp") or "" for pod in pods), default="")
     pod_names = {pod["metadata"]["name"] for pod in pods}
@@ -235,5 +256,5 @@ def guilty(pods: Sequence[Manifest], message: str) -> Manifest | None:
         if f"/{pod['metadata']['name']} " in message:
             return pod
     faults = [pod for pod in pods if terminated(pod).get("exitCode") and not condition(pod, "DisruptionTarget")]
-    unasked = [pod for pod in faults if terminated(pod)["exitCode"] not in (75, 143)] or faults
+    unasked = [pod for pod in faults if terminated(pod)["exitCode"] not in (RESUME_EXIT_CODE, 128 + signal.SIGTERM)]
     return min(unasked, key=lambda pod: terminated(pod).get("finishedAt") or "", default=None)

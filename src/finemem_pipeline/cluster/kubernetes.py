@@ -353,8 +353,7 @@ def _advice(refusal: Refusal, kind: Kind, namespace: str, manifest: Manifest) ->
 def _status(job: Manifest, kind: Kind, pods: list[Manifest], events: list[Manifest]) -> Status:
     name = job["metadata"]["name"]
     own = [pod for pod in pods if pod["metadata"].get("labels", {}).get(JOB_LABEL) == name]
-    about = {name, f"{name}-node-0", *(pod["metadata"]["name"] for pod in own)}
-    state = diagnose(job, kind, own, [event for event in events if event["involvedObject"].get("name") in about])
+    state = diagnose(job, kind, own, events)
     created = datetime.fromisoformat(job["metadata"]["creationTimestamp"])
     return Status(
         name=name,

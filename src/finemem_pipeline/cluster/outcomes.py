@@ -23,28 +23,33 @@ class Outcomes:
     def read(self, namespace: str, name: str) -> Outcome | None:
         if self.url is None:
             return None
-        files, path = self._place(namespace, name)
         try:
+            files, path = self._place(namespace, name)
             with files.open(path, "rb") as file:
-                return decode(json.load(file))
+                text = file.read()
         except FileNotFoundError:
             return None
+        except Exception as fault:  # every kind of store has errors of its own
+            raise ClusterError(f"Outcomes of jobs cannot be read from {self.url}: {fault}") from fault
+        try:
+            return decode(json.loads(text))
         except (ValueError, TypeError, KeyError) as fault:
             raise ClusterError(f"{self.url}/{namespace}/{name}.json is no record of an outcome: {fault}") from fault
 
     def write(self, outcome: Outcome) -> None:
         if self.url is None:
             return
-        files, path = self._place(outcome.namespace, outcome.name)
         text = json.dumps(asdict(outcome), indent=1)
-        if "file" in _protocols(files):
-            from pathlib import Path
-
-            with beside(Path(path)) as part:
-                part.write_text(text)
-        else:  # an object appears whole, once it is closed
-            with files.open(path, "wb") as file:
-                file.write(text.encode())
+        try:
+            files, path = self._place(outcome.namespace, outcome.name)
+            if "file" in _protocols(files):
+                with beside(Path(path)) as part:
+                    part.write_text(text)
+            else:  # an object appears whole, once it is closed
+                with files.open(path, "wb") as file:
+                    file.write(text.encode())
+        except Exception as fault:  # every kind of store has errors of its own
+            raise ClusterError(f"The outcome of {outcome.name} could not be kept in {self.url}: {fault}") from fault
 
     def _place(self, namespace: str, name: str) -> tuple[Any, str]:
         import fsspec  # type: ignore[import-untyped]

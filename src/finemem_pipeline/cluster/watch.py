@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from finemem_pipeline.cluster.api import Api, Refusal, Unreachable
-from finemem_pipeline.cluster.diagnosis import CONTAINERS, State, Trouble, diagnose, guilty, pod_end, terminated
+from finemem_pipeline.cluster.diagnosis import CONTAINERS, State, Trouble, diagnose, guilty, names, pod_end, terminated
 from finemem_pipeline.cluster.kinds import KINDS, POD, Kind, ended
 from finemem_pipeline.cluster.logs import container_of
 from finemem_pipeline.cluster.mirror import Mirror
@@ -30,9 +30,8 @@ class Mirrors:
     events: Mirror
 
     def of(self, name: str, pods: list[Manifest]) -> list[Manifest]:
-        """The events of a job, of the job that a set makes for its nodes, and of these pods."""
-        names = (name, f"{name}-node-0", *(pod["metadata"]["name"] for pod in pods))
-        return [event for about in names for event in self.events.of(about)]
+        """The events of a job and of these pods."""
+        return [event for about in names(name, pods) for event in self.events.of(about)]
 
 
 class Vigil:
@@ -70,7 +69,7 @@ class Vigil:
             job = found
         pods = self.mirrors.pods.of(self.handle.name)
         self._notice_pods(pods, job)
-        state = diagnose(job, self.kind, pods, self._events(job, pods))
+        state = diagnose(job, self.kind, pods, self.mirrors.of(self.handle.name, pods))
         if state.phase in ("succeeded", "failed"):
             return self._record(self._outcome(job))
         self._notice_phase(state)
@@ -78,16 +77,6 @@ class Vigil:
 
     def _same(self, job: Manifest) -> bool:
         return bool(job["metadata"]["uid"] == self.handle.uid)
-
-    def _events(self, job: Manifest, pods: list[Manifest]) -> list[Manifest]:
-        """An earlier job of this name left events too: those of another uid are left out where it is known."""
-        uids = {self.handle.uid, *(pod["metadata"]["uid"] for pod in pods)}
-        known = {self.handle.name, *(pod["metadata"]["name"] for pod in pods)}
-        return [
-            event
-            for event in self.mirrors.of(self.handle.name, pods)
-            if event["involvedObject"].get("uid") in uids or event["involvedObject"].get("name") not in known
-        ]
 
     # What is said.
 
@@ -219,7 +208,11 @@ class Vigil:
         return outcome
 
     def _record(self, outcome: Outcome) -> Outcome:
-        self.outcomes.write(outcome)
+        """What became of the job is known; that it could not be written down does not change it."""
+        try:
+            self.outcomes.write(outcome)
+        except ClusterError as fault:
+            self._say("warning", str(fault))
         return outcome
 
     def tail(self, pod: Manifest) -> tuple[str, ...]:
