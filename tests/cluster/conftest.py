@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,24 +46,39 @@ def cluster(connect: Callable[..., KubernetesCluster]) -> KubernetesCluster:
     return connect()
 
 
-def job(code: str, **changes: object) -> JobSpec:
-    """A pod that runs these lines of Python."""
-    settings: dict[str, object] = {
-        "pipeline": "train",
-        "group": "fine_mem",
-        "image": "registry.example/finemem@sha256:" + "a" * 64,
-        "command": ("-c", code),
-        "namespace": "finemem",
-        "identity": "one",
-        "cpu": "1",
-        "memory": "1Gi",
-        "grace_seconds": 5,
-    }
-    return JobSpec(**settings | changes)  # type: ignore[arg-type]
+@pytest.fixture(scope="session")
+def job() -> Callable[..., JobSpec]:
+    """Of a pod that runs some lines of Python: job(code, **fields)."""
+
+    def one(code: str = "pass", **changes: object) -> JobSpec:
+        settings: dict[str, object] = {
+            "pipeline": "train",
+            "group": "fine_mem",
+            "image": "registry.example/finemem@sha256:" + "a" * 64,
+            "command": ("-c", code),
+            "namespace": "finemem",
+            "identity": "one",
+            "cpu": "1",
+            "memory": "1Gi",
+            "grace_seconds": 5,
+        }
+        return JobSpec(**settings | changes)  # type: ignore[arg-type]
+
+    return one
 
 
-def eventually(true: Callable[[], object], seconds: float = 60.0) -> None:
-    until = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < until, "it did not happen"
-        time.sleep(0.05)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        mark = item.get_closest_marker("scenario")
+        if mark is not None:
+            parameters = item.name.partition("[")[2].rstrip("]")
+            item.user_properties.append(("scenario", mark.args[0].format(id=parameters)))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """A line per scenario."""
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.stats.get(outcome, ()):
+            names = [value for name, value in getattr(report, "user_properties", ()) if name == "scenario"]
+            if names and report.when == "call":
+                terminalreporter.write_line(f"{outcome:7} {report.duration:6.1f} s  {names[0]}")

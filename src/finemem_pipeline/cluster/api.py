@@ -190,6 +190,7 @@ def connect(context: str | None, kubeconfig: Path | None, timeout: float) -> Api
     found: list[Api] = []
     faults: list[Exception] = []
     tried = _Tried(context, kubeconfig)
+    tried.prepare()
 
     def try_it() -> None:
         try:
@@ -213,28 +214,34 @@ class _Tried:
     """Where the cluster was looked for."""
 
     def __init__(self, context: str | None, kubeconfig: Path | None) -> None:
-        self.context, self.server = context, ""
+        self.context, self.server, self._in_cluster = context, "", False
         named = os.environ.get("KUBECONFIG", "")
         self.kubeconfig = str(kubeconfig) if kubeconfig else named or str(Path("~/.kube/config").expanduser())
         self.source = "given" if kubeconfig else "from KUBECONFIG" if named else "KUBECONFIG is not set"
 
-    def load(self) -> Api:
+    def prepare(self) -> None:
+        """What takes no network. Raises ClusterError if there is nothing to try."""
+        files = [Path(part) for part in self.kubeconfig.split(os.pathsep) if part]
+        if not any(file.is_file() for file in files):
+            if "KUBERNETES_SERVICE_HOST" not in os.environ:
+                raise ClusterError(self.message("no such file, and this is not a pod of a cluster"))
+            self.kubeconfig, self.source = "the service account of this pod", "no kubeconfig is there"
+            self._in_cluster = True
         try:
-            from kubernetes import client, config
+            import kubernetes.client
+            import kubernetes.config  # noqa: F401 - both take their time, which is not the server's
         except ImportError as fault:
-            raise ClusterError(
-                "the Python package kubernetes is missing: pip install 'finemem_pipeline[cluster]'"
-            ) from fault
+            text = f"the Python package kubernetes is missing ({fault})"
+            raise ClusterError(self.message(text, "pip install 'finemem_pipeline[cluster]'")) from fault
+
+    def load(self) -> Api:
+        from kubernetes import client, config
 
         settings = client.Configuration()
-        files = [Path(part) for part in self.kubeconfig.split(os.pathsep) if part]
-        if any(file.is_file() for file in files):
-            self._read_file(config, settings)
-        elif "KUBERNETES_SERVICE_HOST" in os.environ:
-            self.kubeconfig, self.source = "the service account of this pod", "no kubeconfig is there"
+        if self._in_cluster:
             config.load_incluster_config(settings)
         else:
-            raise ClusterError("no such file, and this is not a pod of a cluster")
+            self._read_file(config, settings)
         self.server = settings.host
         settings.retries = False  # who asks knows better what may be asked twice
         settings.connection_pool_maxsize = 64

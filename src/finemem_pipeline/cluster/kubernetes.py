@@ -133,8 +133,10 @@ class KubernetesCluster(Cluster):
             ranks = range(diagnose(job, kind, (), ()).expected)
 
         def over() -> bool:
-            job = [job for job in mirrors.jobs.of(handle.name) if job["metadata"]["uid"] == handle.uid]
-            return bool(mirrors.jobs.fresh) and (not job or ended(job[0], kind) is not None)
+            job = next((job for job in mirrors.jobs.of(handle.name) if job["metadata"]["uid"] == handle.uid), None)
+            if job is None:  # not there any more, or not yet to be seen
+                job = self._get(kind, handle.namespace, handle.name)
+            return job is None or job["metadata"]["uid"] != handle.uid or ended(job, kind) is not None
 
         yield from logs.follow(
             self.api, handle, lambda: mirrors.pods.of(handle.name), over, ranks, leave or threading.Event()
@@ -287,14 +289,23 @@ class KubernetesCluster(Cluster):
         return Mirrors(
             jobs=self._mirror(kind, namespace, lambda job: str(job["metadata"]["name"]), f"{MANAGED_BY}={MANAGER}"),
             pods=self._mirror(POD, namespace, lambda pod: str(pod["metadata"]["labels"][JOB_LABEL]), JOB_LABEL),
-            events=self._mirror(EVENT, namespace, lambda event: str(event["involvedObject"].get("name", ""))),
+            events=self._mirror(
+                EVENT, namespace, lambda event: str(event["involvedObject"].get("name", "")), keep_gone=False
+            ),
         )
 
-    def _mirror(self, kind: Kind, namespace: str, key: Callable[[Manifest], str], selector: str = "") -> Mirror:
+    def _mirror(
+        self,
+        kind: Kind,
+        namespace: str,
+        key: Callable[[Manifest], str],
+        selector: str = "",
+        keep_gone: bool = True,
+    ) -> Mirror:
         with self._lock:
             if (kind.plural, namespace) not in self._mirrors:
                 query = {"labelSelector": selector} if selector else {}
-                self._mirrors[kind.plural, namespace] = Mirror(self.api, kind, namespace, key, query)
+                self._mirrors[kind.plural, namespace] = Mirror(self.api, kind, namespace, key, query, keep_gone)
             return self._mirrors[kind.plural, namespace]
 
     def _await_gone(self, kind: Kind, handle: Handle) -> None:

@@ -21,7 +21,7 @@ LONGEST_PAUSE = 15.0
 
 
 class Mirror:
-    """`key` says under which name an object is asked for."""
+    """`key` says under which name an object is asked for. `keep_gone`: what ends between two looks is not missed."""
 
     def __init__(
         self,
@@ -30,11 +30,14 @@ class Mirror:
         namespace: str,
         key: Callable[[Manifest], str],
         query: Mapping[str, Any] | None = None,
+        keep_gone: bool = True,
     ) -> None:
         self._api, self._path, self._key, self._query = api, kind.path(namespace), key, dict(query or {})
         self.name = kind.plural
         self._lock = threading.Lock()
         self._objects: dict[str, dict[str, Manifest]] = defaultdict(dict)
+        self._gone: dict[str, dict[str, Manifest]] = defaultdict(dict)
+        self._keep_gone = keep_gone
         self._stop = threading.Event()
         self.fresh = 0.0
         """time.monotonic() of the last word from the server; 0 before the first list."""
@@ -48,6 +51,11 @@ class Mirror:
     def of(self, key: str) -> list[Manifest]:
         with self._lock:
             return list(self._objects.get(key, {}).values())
+
+    def gone(self, key: str) -> list[Manifest]:
+        """Those that were there and are no more, as they were last seen."""
+        with self._lock:
+            return list(self._gone.get(key, {}).values())
 
     def stop(self) -> None:
         self._stop.set()
@@ -77,7 +85,10 @@ class Mirror:
         for thing in found:
             objects[self._key(thing)][thing["metadata"]["uid"]] = thing
         with self._lock:
-            self._objects = objects
+            before, self._objects = self._objects, objects
+            for key, things in before.items():
+                for uid in things.keys() - objects[key].keys():
+                    self._let_go(key, things[uid])
         self._heard()
         until = time.monotonic() + RELIST_SECONDS
         while not self._stop.is_set() and (left := until - time.monotonic()) > 1:
@@ -94,11 +105,16 @@ class Mirror:
 
     def _apply(self, change: str, thing: Manifest) -> None:
         with self._lock:
-            same = self._objects[self._key(thing)]
+            key, uid = self._key(thing), thing["metadata"]["uid"]
             if change == "DELETED":
-                same.pop(thing["metadata"]["uid"], None)
+                self._objects[key].pop(uid, None)
+                self._let_go(key, thing)
             else:
-                same[thing["metadata"]["uid"]] = thing
+                self._objects[key][uid] = thing
+
+    def _let_go(self, key: str, thing: Manifest) -> None:
+        if self._keep_gone:
+            self._gone[key][thing["metadata"]["uid"]] = thing
 
     def _heard(self) -> None:
         self.fresh, self.fault = time.monotonic(), None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from finemem_pipeline.beside import beside
@@ -30,7 +31,9 @@ class Outcomes:
         except FileNotFoundError:
             return None
         except Exception as fault:  # every kind of store has errors of its own
-            raise ClusterError(f"Outcomes of jobs cannot be read from {self.url}: {fault}") from fault
+            raise ClusterError(
+                f"Outcomes of jobs cannot be read from {self.url}: {type(fault).__name__}: {fault}"
+            ) from fault
         try:
             return decode(json.loads(text))
         except (ValueError, TypeError, KeyError) as fault:
@@ -49,7 +52,9 @@ class Outcomes:
                 with files.open(path, "wb") as file:
                     file.write(text.encode())
         except Exception as fault:  # every kind of store has errors of its own
-            raise ClusterError(f"The outcome of {outcome.name} could not be kept in {self.url}: {fault}") from fault
+            raise ClusterError(
+                f"The outcome of {outcome.name} could not be kept in {self.url}: {type(fault).__name__}: {fault}"
+            ) from fault
 
     def _place(self, namespace: str, name: str) -> tuple[Any, str]:
         import fsspec  # type: ignore[import-untyped]

@@ -9,11 +9,12 @@ from typing import Any
 
 from finemem_pipeline.cluster.api import Api, Refusal, Unreachable
 from finemem_pipeline.cluster.diagnosis import CONTAINERS, State, Trouble, diagnose, guilty, names, pod_end, terminated
-from finemem_pipeline.cluster.kinds import KINDS, POD, Kind, ended
+from finemem_pipeline.cluster.kinds import JOB, KINDS, POD, Kind, ended
 from finemem_pipeline.cluster.logs import container_of
 from finemem_pipeline.cluster.mirror import Mirror
 from finemem_pipeline.cluster.outcomes import Outcomes
-from finemem_pipeline.cluster.render import JOB, SPEC_HASH
+from finemem_pipeline.cluster.render import JOB as JOB_LABEL
+from finemem_pipeline.cluster.render import SPEC_HASH
 from finemem_pipeline.cluster.seam import Handle, Manifest, Notice, Outcome, PodEnd
 from finemem_pipeline.cluster.spec import ClusterError
 from finemem_pipeline.stopping import RESUME_EXIT_CODE
@@ -51,7 +52,7 @@ class Vigil:
         self.kind: Kind = KINDS[handle.kind]
         self.patience, self.short_patience = patience, short_patience
         self._tell = tell
-        self._phase = ""
+        self._phase = self._made = ""
         self._pods: dict[str, Manifest] = {}
         self._tails: dict[str, tuple[str, ...]] = {}
         self._preempted: set[str] = set()
@@ -62,13 +63,18 @@ class Vigil:
     def look(self) -> Outcome | None:
         self._notice_silence()
         job = next((job for job in self.mirrors.jobs.of(self.handle.name) if self._same(job)), None)
+        last = next((job for job in self.mirrors.jobs.gone(self.handle.name) if self._same(job)), None)
+        if job is None and last is not None and ended(last, self.kind):
+            self._made = str(last["metadata"]["creationTimestamp"])
+            return self._record(self._outcome(last))
         if job is None:
             found = self._confirm()
             if isinstance(found, Outcome) or found is None:
                 return found
             job = found
-        pods = self.mirrors.pods.of(self.handle.name)
-        self._notice_pods(pods, job)
+        self._made = str(job["metadata"]["creationTimestamp"])
+        pods = [pod for pod in self.mirrors.pods.of(self.handle.name) if self._own(pod)]
+        self._notice_pods(pods)
         state = diagnose(job, self.kind, pods, self.mirrors.of(self.handle.name, pods))
         if state.phase in ("succeeded", "failed"):
             return self._record(self._outcome(job))
@@ -77,6 +83,12 @@ class Vigil:
 
     def _same(self, job: Manifest) -> bool:
         return bool(job["metadata"]["uid"] == self.handle.uid)
+
+    def _own(self, pod: Manifest) -> bool:
+        """Not of an earlier job of this name. The pods of a set belong to a job that the set has made."""
+        if self.kind is JOB:
+            return any(owner["uid"] == self.handle.uid for owner in pod["metadata"].get("ownerReferences") or ())
+        return bool(pod["metadata"]["creationTimestamp"] >= self._made)
 
     # What is said.
 
@@ -110,8 +122,10 @@ class Vigil:
         else:
             self._say("ended", state.detail)
 
-    def _notice_pods(self, pods: list[Manifest], job: Manifest) -> None:
-        for pod in pods:
+    def _notice_pods(self, pods: list[Manifest]) -> None:
+        """Those that are there, and those that have gone since the last look."""
+        found = [pod for pod in (*self.mirrors.pods.gone(self.handle.name), *pods) if self._own(pod)]
+        for pod in sorted(found, key=lambda pod: str(pod["metadata"]["creationTimestamp"])):
             uid, before = pod["metadata"]["uid"], self._pods.get(pod["metadata"]["uid"])
             self._pods[uid] = pod
             end = pod_end(pod)
@@ -201,8 +215,8 @@ class Vigil:
         )
 
     def _outcome(self, job: Manifest) -> Outcome:
-        pods, _ = self.api.items(POD.path(self.handle.namespace), {"labelSelector": f"{JOB}={self.handle.name}"})
-        self._notice_pods(pods, job)
+        pods, _ = self.api.items(POD.path(self.handle.namespace), {"labelSelector": f"{JOB_LABEL}={self.handle.name}"})
+        self._notice_pods(pods)
         outcome = outcome_of(job, self.kind, list(self._pods.values()), self.tail, self._tails)
         self._say("ended", f"{outcome.status}: {outcome.message}" if outcome.message else outcome.status)
         return outcome
