@@ -105,7 +105,8 @@ def violations(pod: dict[str, Any]) -> list[str]:
     if any(pod.get(key) for key in ("hostNetwork", "hostPID", "hostIPC")):
         found.append("host namespaces")
     allowed = {
-        "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "image", "persistentVolumeClaim", "projected", "secret",
+        "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "image", "persistentVolumeClaim", "projected",
+        "secret",
     }  # fmt: skip
     if any(set(volume) - {"name"} - allowed for volume in pod.get("volumes", ())):
         found.append("volume types")
@@ -168,14 +169,13 @@ def test_secrets_are_references(job):
 
 def test_what_a_later_launcher_would_set_differently_does_not_change_the_hash_of_the_spec(job):
     first, second = (render(job("pass", launch_env={"MLFLOW_RUN_ID": run}))[0] for run in ("a", "b"))
-    assert (
-        first["metadata"]["annotations"]["finemem/spec-hash"] == second["metadata"]["annotations"]["finemem/spec-hash"]
-    )
+    assert hash_of(first) == hash_of(second)
     assert {"name": "MLFLOW_RUN_ID", "value": "a"} in pod_of(first)["containers"][0]["env"]
-    other = render(job("pass", memory="2Gi"))[0]
-    assert (
-        first["metadata"]["annotations"]["finemem/spec-hash"] != other["metadata"]["annotations"]["finemem/spec-hash"]
-    )
+    assert hash_of(render(job("pass", memory="2Gi"))[0]) != hash_of(first)
+
+
+def hash_of(manifest: dict[str, Any]) -> str:
+    return manifest["metadata"]["annotations"]["finemem/spec-hash"]
 
 
 def test_one_rank_runs_the_command_itself(job):

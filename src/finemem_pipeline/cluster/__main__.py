@@ -15,7 +15,8 @@ import argparse
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from finemem_pipeline.cluster import plan as plans
@@ -87,16 +88,21 @@ def _backend(asked: argparse.Namespace, plan: plans.Plan) -> str:
     return asked.backend or plan.cluster.backend
 
 
-def _connect(asked: argparse.Namespace, plan: plans.Plan) -> KubernetesCluster:
+@contextmanager
+def _connect(asked: argparse.Namespace, plan: plans.Plan) -> Iterator[KubernetesCluster]:
     options = plan.cluster
     kubeconfig = asked.kubeconfig or options.kubeconfig
-    return KubernetesCluster.connect(
+    cluster = KubernetesCluster.connect(
         context=asked.context or options.context,
         kubeconfig=Path(kubeconfig).expanduser() if kubeconfig else None,
         outcomes=options.outcomes,
         patience=options.patience,
         short_patience=options.short_patience,
     )
+    try:
+        yield cluster
+    finally:
+        cluster.close()
 
 
 def _say(text: str) -> None:
@@ -117,21 +123,19 @@ def _submit(asked: argparse.Namespace) -> int:
     if not plan.jobs:
         raise ClusterError(f"{asked.plan} lists no jobs.")
     manifests = [render(spec, _backend(asked, plan)) for spec in plan.jobs]
-    cluster = _connect(asked, plan)
-    handles = []
-    for job in manifests:
-        handle = cluster.submit(job)
-        handles.append(handle)
-        _say(f"{handle.name}: {'created' if handle.created else 'was there'} in namespace '{handle.namespace}'")
-    if asked.detach:
-        return 0
-    return _wait(cluster, handles)
+    with _connect(asked, plan) as cluster:
+        handles = []
+        for job in manifests:
+            handle = cluster.submit(job)
+            handles.append(handle)
+            _say(f"{handle.name}: {'created' if handle.created else 'was there'} in namespace '{handle.namespace}'")
+        return 0 if asked.detach else _wait(cluster, handles)
 
 
 def _attach(asked: argparse.Namespace) -> int:
     plan = _plan(asked)
-    cluster = _connect(asked, plan)
-    return _wait(cluster, [cluster.find(asked.name, plan.cluster.namespace)])
+    with _connect(asked, plan) as cluster:
+        return _wait(cluster, [cluster.find(asked.name, plan.cluster.namespace)])
 
 
 def _wait(cluster: KubernetesCluster, handles: Sequence[Handle]) -> int:
@@ -173,7 +177,8 @@ def _wait(cluster: KubernetesCluster, handles: Sequence[Handle]) -> int:
 
 def _status(asked: argparse.Namespace) -> int:
     plan = _plan(asked)
-    lines = _connect(asked, plan).status(plan.cluster.namespace, asked.project)
+    with _connect(asked, plan) as cluster:
+        lines = cluster.status(plan.cluster.namespace, asked.project)
     if not lines:
         _say(f"No jobs of '{asked.project}' in namespace '{plan.cluster.namespace}'.")
         return 0
@@ -186,31 +191,27 @@ def _status(asked: argparse.Namespace) -> int:
 
 def _logs(asked: argparse.Namespace) -> int:
     plan = _plan(asked)
-    cluster = _connect(asked, plan)
-    handle = cluster.find(asked.name, plan.cluster.namespace)
-    if handle.outcome is not None:
-        for line in handle.outcome.log_tail:
-            _say(line)
-        return 0
     ranks = None if asked.all_ranks else (asked.rank,)
-    for rank, line in cluster.logs(handle, asked.follow, ranks, asked.tail):
-        _say(f"[{rank}] {line}" if asked.all_ranks else line)
+    with _connect(asked, plan) as cluster:
+        handle = cluster.find(asked.name, plan.cluster.namespace)
+        for rank, line in cluster.logs(handle, asked.follow, ranks, asked.tail):
+            _say(f"[{rank}] {line}" if asked.all_ranks else line)
     return 0
 
 
 def _cancel(asked: argparse.Namespace) -> int:
     plan = _plan(asked)
-    cluster = _connect(asked, plan)
-    outcome = cluster.delete(cluster.find(asked.name, plan.cluster.namespace))
+    with _connect(asked, plan) as cluster:
+        outcome = cluster.delete(cluster.find(asked.name, plan.cluster.namespace))
     _say(f"{outcome.name}: {outcome.status}. {outcome.message}".rstrip())
     return 0
 
 
 def _doctor(asked: argparse.Namespace) -> int:
     plan = _plan(asked)
-    cluster = _connect(asked, plan)
-    _say(f"{'ok':7}  {cluster.api.where} answers")
-    findings = cluster.check(plan.cluster.namespace, plan.jobs, _backend(asked, plan))
+    with _connect(asked, plan) as cluster:
+        _say(f"{'ok':7}  {cluster.api.where} answers")
+        findings = cluster.check(plan.cluster.namespace, plan.jobs, _backend(asked, plan))
     for finding in findings:
         _say(f"{finding.level:7}  {finding.text}")
     return FAILED if any(finding.level == "error" for finding in findings) else 0

@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -71,7 +72,8 @@ class Api:
         for left in reversed(range(tries)):
             try:
                 response = self._send(method, path, query, body, (min(timeout, 10.0), timeout))
-                text = response.read()
+                with self._line():
+                    text = response.read()
                 warnings = [value for name, value in response.headers.items() if name.lower() == "warning"]
                 if 200 <= response.status < 300:
                     return json.loads(text or b"{}"), warnings
@@ -107,7 +109,10 @@ class Api:
             "allowWatchBookmarks": "true",
         }
         for line in self.lines(path, asked, seconds + 15.0):
-            event = json.loads(line)
+            try:
+                event = json.loads(line)
+            except ValueError as fault:
+                raise Unreachable(f"{self.where}: a line of the watch is cut off") from fault
             if event["type"] == "ERROR":
                 status = event["object"]
                 self._raise(status.get("code", 500), json.dumps(status).encode())
@@ -116,26 +121,32 @@ class Api:
     def lines(self, path: str, query: Mapping[str, Any], silence: float) -> Iterator[bytes]:
         """The lines of an open stream; Unreachable after so many seconds without one."""
         response = self._send("GET", path, query, None, (10.0, silence))
+        rest = b""
         try:
-            if response.status != 200:
-                self._raise(response.status, response.read())
-            rest = b""
-            for chunk in self._guarded(response.response.stream(2**16, decode_content=True)):
-                *whole, rest = (rest + chunk).split(b"\n")
-                yield from whole
+            with self._line():
+                if response.status != 200:
+                    self._raise(response.status, response.read())
+                for chunk in response.response.stream(2**16, decode_content=True):
+                    *whole, rest = (rest + chunk).split(b"\n")
+                    yield from whole
             if rest:
                 yield rest
         finally:
+            response.response.close()  # before it goes back: what was not read must not be read by the next request
             response.response.release_conn()
-            response.response.close()
 
-    def _guarded(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    @contextmanager
+    def _line(self) -> Iterator[None]:
+        """Whatever goes wrong on the way to the server and back is Unreachable."""
         import urllib3
+        from kubernetes.client.exceptions import ApiException
 
         try:
-            yield from chunks
+            yield
         except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as fault:
             raise Unreachable(f"{self.where}: {_words(fault)}") from fault
+        except ApiException as fault:  # TLS
+            raise Unreachable(f"{self.where}: {fault.reason}") from fault
 
     def _send(
         self,
@@ -145,21 +156,13 @@ class Api:
         body: Manifest | None,
         timeout: tuple[float, float],
     ) -> Any:
-        import urllib3
-        from kubernetes.client.exceptions import ApiException
-
         headers = {"Accept": "application/json, */*"} | ({"Content-Type": "application/json"} if body else {})
-        try:
+        with self._line():
             signed = self._client.param_serialize(
                 method, path, header_params=headers, body=body, auth_settings=["BearerToken"]
             )
             url = signed[1] + (f"?{urlencode(query)}" if query else "")
-            response = self._client.call_api(signed[0], url, signed[2], signed[3], _request_timeout=timeout)
-        except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as fault:
-            raise Unreachable(f"{self.where}: {_words(fault)}") from fault
-        except ApiException as fault:
-            raise Unreachable(f"{self.where}: {fault.reason}") from fault
-        return response
+            return self._client.call_api(signed[0], url, signed[2], signed[3], _request_timeout=timeout)
 
     def _raise(self, code: int, text: bytes) -> None:
         try:

@@ -355,7 +355,8 @@ class FakeApi:
         meta = {"resourceVersion": version}
         if start + size < len(found):
             meta["continue"] = str(start + size)
-        return {"apiVersion": "v1", "kind": "List", "metadata": meta, "items": found[start : start + size]}
+        items = [{key: value for key, value in thing.items() if key not in ("apiVersion", "kind")} for thing in found]
+        return {"apiVersion": "v1", "kind": "List", "metadata": meta, "items": items[start : start + size]}
 
     def _watch(self, plural: str, namespace: str, query: Mapping[str, str]) -> Iterator[bytes]:
         version = int(query.get("resourceVersion") or 0)

@@ -124,6 +124,10 @@ class KubernetesCluster(Cluster):
         leave: threading.Event | None = None,
     ) -> Iterator[tuple[int, str]]:
         kind = KINDS[handle.kind]
+        if handle.outcome is not None:  # the cluster has forgotten its pods
+            guilty = next((pod.rank for pod in handle.outcome.pods if pod.pod == handle.outcome.guilty), 0)
+            yield from ((guilty, line) for line in handle.outcome.log_tail[-(tail or 0) :])
+            return
         if not follow:
             yield from logs.read(self.api, self._pods(handle), ranks, tail)
             return
@@ -171,7 +175,10 @@ class KubernetesCluster(Cluster):
     def status(self, namespace: str, project: str = "finemem") -> list[Status]:
         selector = f"{MANAGED_BY}={MANAGER}" + (f",{PROJECT}={project}" if project else "")
         pods = self.api.items(POD.path(namespace), {"labelSelector": selector})[0]
-        events = self.api.items(EVENT.path(namespace))[0]
+        try:
+            events = self.api.items(EVENT.path(namespace))[0]
+        except Refusal:
+            events = []  # then pods alone tell why they do not start
         lines = []
         for kind in JOBS:
             try:
@@ -371,7 +378,7 @@ def _status(job: Manifest, kind: Kind, pods: list[Manifest], events: list[Manife
         namespace=job["metadata"]["namespace"],
         kind=kind.name,
         state="stuck" if state.troubles else state.phase,
-        detail=state.detail,
+        detail="" if state.phase == "succeeded" else state.detail,
         pods=f"{state.ready}/{state.expected}",
         age_seconds=time.time() - created.timestamp(),
     )

@@ -76,6 +76,9 @@ class Mirror:
             except Unreachable as fault:
                 self.fault = fault
                 self.gaps += 1
+            except Exception as fault:
+                self.fault = fault  # a fault of ours: who waits has to hear of it
+                raise
             self._stop.wait(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 

@@ -93,8 +93,9 @@ class JobSpec:
     """Between SIGTERM and SIGKILL: time to write a checkpoint."""
     backoff_limit: int = 3
     """Pods that may fail without the work being at fault. Preemptions do not count."""
-    deadline_seconds: int = 0
-    """From start to end, time in a queue left out; 0 sets no limit."""
+    deadline_seconds: int = 7 * 24 * 3600
+    """From start to end, time in a queue left out: the last resort against a job that nobody looks at any more. 0 sets
+    no limit."""
     ttl_seconds: int = 3 * 24 * 3600
     """How long a finished job can be looked at before the cluster removes it."""
     labels: Mapping[str, str] = field(default_factory=dict)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from finemem_pipeline.cluster.api import Api, Refusal, Unreachable
@@ -99,6 +99,8 @@ class Vigil:
         for mirror in (self.mirrors.jobs, self.mirrors.pods):
             if isinstance(mirror.fault, Refusal) and not mirror.fresh:
                 raise ClusterError(f"{self.api.where} does not let you watch {mirror.name}: {mirror.fault}")
+            if mirror.fault is not None and not isinstance(mirror.fault, Refusal | Unreachable):
+                raise mirror.fault
         jobs = self.mirrors.jobs
         silent = isinstance(jobs.fault, Unreachable) and time.monotonic() - jobs.fresh > SILENCE_SECONDS
         if silent and self._lost_since is None:
@@ -218,6 +220,9 @@ class Vigil:
         pods, _ = self.api.items(POD.path(self.handle.namespace), {"labelSelector": f"{JOB_LABEL}={self.handle.name}"})
         self._notice_pods(pods)
         outcome = outcome_of(job, self.kind, list(self._pods.values()), self.tail, self._tails)
+        if outcome.reason == "DeadlineExceeded" and self._troubles:
+            held_up = " ".join(str(trouble) for trouble, _ in self._troubles.values())
+            outcome = replace(outcome, message=f"{outcome.message}. It was held up: {held_up}")
         self._say("ended", f"{outcome.status}: {outcome.message}" if outcome.message else outcome.status)
         return outcome
 
