@@ -138,3 +138,12 @@ def test_a_right_that_is_missing_is_told(api, cluster, job):
     api.deny("create", "jobs")
     with pytest.raises(ClusterError, match=r"cannot create.*The launcher needs the role finemem-launcher"):
         cluster.submit(render(job("pass")))
+
+
+def test_looking_at_the_package_loads_no_client():
+    code = "import sys, finemem_pipeline.cluster.__main__; print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert "finemem_pipeline" in done.stdout
+    assert (
+        set(done.stdout.split()) & {"kubernetes", "urllib3", "yaml", "omegaconf", "fsspec", "torch", "kedro"} == set()
+    )

@@ -148,7 +148,7 @@ def test_why_pods_do_not_start_is_told_within_seconds_and_given_up_after_a_grace
     api.play("*", plays)
     began = time.time()
     notices: list[Notice] = []
-    cluster = connect(patience=2.0, short_patience=2.0)
+    cluster = connect(patience=1.0, short_patience=1.0)
     handle = cluster.submit(render(job("pass")))
     outcome = cluster.wait(handle, notices.append)
     stuck = next(notice for notice in notices if notice.kind == "stuck")
@@ -161,7 +161,7 @@ def test_why_pods_do_not_start_is_told_within_seconds_and_given_up_after_a_grace
 @pytest.mark.parametrize(("plays", "says", "reason"), HINDERED.values(), ids=HINDERED)
 @scenario("{id}: mended in time")
 def test_what_is_mended_in_time_does_no_harm(api, cluster, job, plays, says, reason):
-    api.play("*", dataclasses.replace(plays, clears_after=2.0))
+    api.play("*", dataclasses.replace(plays, clears_after=1.0))
     _, outcome, notices = run(cluster, job("print('hello')"))
     assert outcome.succeeded
     assert texts(notices, "stuck")
@@ -250,6 +250,7 @@ def test_one_rank_that_fails_ends_the_job_and_is_named_with_its_last_lines(api, 
     assert [pod["metadata"]["name"] for pod in api.objects("pods")] == [outcome.guilty]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["job", "jobset", "trainjob"])
 @scenario("two nodes under torchrun: {id}")
 def test_two_nodes_find_each_other(api, cluster, job, tmp_path, backend):
@@ -271,14 +272,15 @@ def test_a_job_set_that_fails_is_understood(api, cluster, job):
 
 
 @scenario("API server: connection refused")
-def test_a_server_that_is_away_for_a_while_is_waited_for(api, cluster, job):
+def test_a_server_that_is_away_for_a_while_is_waited_for(api, cluster, job, monkeypatch):
+    monkeypatch.setattr("finemem_pipeline.cluster.watch.SILENCE_SECONDS", 0.5)
     notices: list[Notice] = []
-    handle = cluster.submit(render(job("import time; time.sleep(9)")))
+    handle = cluster.submit(render(job("import time; time.sleep(3)")))
     waiting = threading.Thread(target=lambda: outcomes.append(cluster.wait(handle, notices.append)))
     outcomes: list[Outcome | None] = []
     waiting.start()
     eventually(lambda: runs(api))
-    api.down(8.0)
+    api.down(2.5)
     waiting.join(60)
     assert outcomes[0].succeeded
     assert "Connected again after" in texts(notices, "connection")
@@ -286,10 +288,10 @@ def test_a_server_that_is_away_for_a_while_is_waited_for(api, cluster, job):
 
 @scenario("API server: 500")
 def test_a_server_that_answers_500_is_asked_again(api, cluster, job):
-    api.fail(3, 500)
+    api.fail(2, 500)
     handle, outcome, _ = run(cluster, job("pass"))
     assert outcome.succeeded
-    api.fail(2, 503)
+    api.fail(1, 503)
     assert list(cluster.logs(handle)) == []
 
 
@@ -299,9 +301,9 @@ def test_a_watch_that_comes_too_late_begins_anew(api, cluster, job):
     outcomes: list[Outcome | None] = []
     waiting = threading.Thread(target=lambda: outcomes.append(cluster.wait(handle)))
     waiting.start()
-    eventually(lambda: runs(api))
+    eventually(lambda: runs(api) and sum("watch=true" in path for _, path in api.requests) == 3)
     api.forget()
-    eventually(lambda: cluster._mirrors["jobs", "finemem"].gaps)
+    eventually(lambda: cluster._mirrors["jobs", "finemem"].gaps == 1)
     (pod,) = api.objects("pods")
     api.store.notes.clear()
     os.kill(api._controllers._processes[pod["metadata"]["uid"]].popen.pid, signal.SIGTERM)
@@ -463,11 +465,11 @@ def test_followed_lines_come_once_each_whatever_happens(api, cluster, job):
         "import pathlib, sys, time, signal\n"
         "signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))\n"
         "n = pathlib.Path('n'); first = not n.exists(); n.touch()\n"
-        "for i in range(40):\n"
-        "    print('first' if first else 'second', i, flush=True); time.sleep(0.1)\n"
+        "for i in range(30):\n"
+        "    print('first' if first else 'second', i, flush=True); time.sleep(0.05)\n"
         "if first: time.sleep(60)\n"
     )
-    api.play("*", Scenario(kill="Preempted", kill_when="first 39"))
+    api.play("*", Scenario(kill="Preempted", kill_when="first 29"))
     handle = cluster.submit(render(job(code)))
     found: list[str] = []
     reading = threading.Thread(target=lambda: found.extend(line for _, line in cluster.logs(handle, follow=True)))
@@ -475,7 +477,7 @@ def test_followed_lines_come_once_each_whatever_happens(api, cluster, job):
     eventually(lambda: len(found) > 5)
     api.down(1.0)
     reading.join(90)
-    assert found == [f"{word} {i}" for word in ("first", "second") for i in range(40)]
+    assert found == [f"{word} {i}" for word in ("first", "second") for i in range(30)]
 
 
 def test_the_last_lines_of_each_rank_can_be_had(api, cluster, job):

@@ -142,9 +142,10 @@ class KubernetesCluster(Cluster):
                 job = self._get(kind, handle.namespace, handle.name)
             return job is None or job["metadata"]["uid"] != handle.uid or ended(job, kind) is not None
 
-        yield from logs.follow(
-            self.api, handle, lambda: mirrors.pods.of(handle.name), over, ranks, leave or threading.Event()
-        )
+        def pods(finished: bool) -> list[Manifest]:
+            return self._pods(handle) if finished else mirrors.pods.of(handle.name)
+
+        yield from logs.follow(self.api, handle, pods, over, ranks, leave or threading.Event())
 
     def delete(self, handle: Handle) -> Outcome:
         kind = KINDS[handle.kind]

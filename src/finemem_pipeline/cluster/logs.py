@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
 
 from finemem_pipeline.cluster.api import Api, Refusal, Unreachable
@@ -50,17 +52,23 @@ def of(pods: list[Manifest], rank: int) -> list[Manifest]:
 def follow(
     api: Api,
     handle: Handle,
-    pods: Callable[[], list[Manifest]],
+    pods: Callable[[bool], list[Manifest]],
     over: Callable[[], bool],
     ranks: Collection[int],
     leave: threading.Event,
 ) -> Iterator[tuple[int, str]]:
-    """Lines as they come, until the job is over and everything is read, or `leave` is set."""
-    lines: queue.Queue[tuple[int, str] | None] = queue.Queue(maxsize=10_000)
+    """Lines as they come, until the job is over and everything is read, or `leave` is set. `pods` is told whether the
+    job is over: then the list has to be the last one."""
+    lines: queue.Queue[Line] = queue.Queue()
+    gone = threading.Event()  # who listened does no more
+
+    def left() -> bool:
+        return leave.is_set() or gone.is_set()
+
     threads = [
         threading.Thread(
             target=_follow_rank,
-            args=(api, rank, pods, over, leave, lines),
+            args=(api, rank, pods, over, left, lines),
             name=f"logs-{handle.name}-{rank}",
             daemon=True,
         )
@@ -69,67 +77,73 @@ def follow(
     for thread in threads:
         thread.start()
     open_ranks = len(threads)
-    while open_ranks and not leave.is_set():
-        try:
-            found = lines.get(timeout=PAUSE_SECONDS)
-        except queue.Empty:
-            continue
-        if found is None:
-            open_ranks -= 1
-        else:
-            yield found
+    try:
+        while open_ranks and not left():
+            try:
+                found = lines.get(timeout=PAUSE_SECONDS)
+            except queue.Empty:
+                continue
+            if isinstance(found, Exception):
+                raise found
+            if found is None:
+                open_ranks -= 1
+            else:
+                yield found
+    finally:
+        gone.set()
+
+
+Line = tuple[int, str] | Exception | None
+"""(rank, text); what made the reading of a rank fail; None at its end."""
 
 
 def _follow_rank(
     api: Api,
     rank: int,
-    pods: Callable[[], list[Manifest]],
+    pods: Callable[[bool], list[Manifest]],
     over: Callable[[], bool],
-    leave: threading.Event,
-    lines: queue.Queue[tuple[int, str] | None],
+    left: Callable[[], bool],
+    lines: queue.Queue[Line],
 ) -> None:
     done: set[str] = set()
-    cursors: dict[str, Cursor] = {}
-    while not leave.is_set():
-        finished = over()  # asked before the pods are: those of a job that is over do not change any more
-        waiting = [pod for pod in of(pods(), rank) if pod["metadata"]["uid"] not in done]
-        for pod in waiting:
-            uid = pod["metadata"]["uid"]
-            ended = bool(terminated(pod))
+    cursors: dict[str, Cursor] = defaultdict(Cursor)
+    try:
+        while not left():
             try:
-                _stream(api, pod, cursors.setdefault(uid, Cursor()), rank, lines, leave)
+                finished = over()  # asked before the pods are: those of a job that is over do not change any more
+                begun = [pod for pod in of(pods(finished), rank) if pod.get("status", {}).get("phase") != "Pending"]
+                for pod in begun:
+                    uid, ended = pod["metadata"]["uid"], bool(terminated(pod))
+                    if uid not in done:
+                        _stream(api, pod, cursors[uid], rank, lines, left)
+                        done |= {uid} if ended else set()
+                if finished:
+                    break
             except Unreachable:
-                continue  # from where the last line stood
-            except Refusal as refusal:
-                if refusal.code == 404:
-                    done.add(uid)
-                continue
-            if ended:
-                done.add(uid)
-        if finished and not [pod for pod in waiting if pod["metadata"]["uid"] not in done and terminated(pod)]:
-            break
-        leave.wait(PAUSE_SECONDS)
-    lines.put(None)
+                pass  # it goes on from where the last line stood
+            time.sleep(PAUSE_SECONDS)
+        lines.put(None)
+    except Exception as fault:  # raised where the lines are read
+        lines.put(fault)
 
 
 def _stream(
-    api: Api,
-    pod: Manifest,
-    cursor: Cursor,
-    rank: int,
-    lines: queue.Queue[tuple[int, str] | None],
-    leave: threading.Event,
+    api: Api, pod: Manifest, cursor: Cursor, rank: int, lines: queue.Queue[Line], left: Callable[[], bool]
 ) -> None:
     query = {"container": container_of(pod), "follow": "true", "timestamps": "true"}
     if cursor.since:
         query["sinceTime"] = cursor.since
     path = POD.path(pod["metadata"]["namespace"], pod["metadata"]["name"], "log")
-    for raw in api.lines(path, query, silence=SILENCE_SECONDS):
-        if leave.is_set():
-            return
-        stamp, _, text = raw.decode(errors="replace").partition(" ")
-        if cursor.new(stamp, text):
-            lines.put((rank, text))
+    try:
+        for raw in api.lines(path, query, silence=SILENCE_SECONDS):
+            if left():
+                return
+            stamp, _, text = raw.decode(errors="replace").partition(" ")
+            if cursor.new(stamp, text):
+                lines.put((rank, text))
+    except Refusal as refusal:
+        if refusal.code not in (400, 404):  # not started yet, or gone
+            raise
 
 
 class Cursor:

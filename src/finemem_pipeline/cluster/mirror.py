@@ -16,7 +16,9 @@ from finemem_pipeline.cluster.api import Api, Refusal, Unreachable
 from finemem_pipeline.cluster.kinds import Kind
 from finemem_pipeline.cluster.seam import Manifest
 
-RELIST_SECONDS = 60
+RELIST_SECONDS = 300
+WATCH_SECONDS = 60
+"""A watch is asked for again after so long, from where it was: a connection that died unnoticed is found out."""
 LONGEST_PAUSE = 15.0
 
 
@@ -43,6 +45,8 @@ class Mirror:
         """time.monotonic() of the last word from the server; 0 before the first list."""
         self.fault: Exception | None = None
         """Why there is no word from it now."""
+        self.lost_at: float | None = None
+        """time.monotonic() since when."""
         self.gaps = 0
         """How often the watch had to begin anew from a list: 410, lost connections."""
         self._thread = threading.Thread(target=self._run, name=f"mirror-{kind.plural}", daemon=True)
@@ -72,12 +76,12 @@ class Mirror:
                     self.gaps += 1
                     self._stop.wait(0.2)
                     continue
-                self.fault = refusal
+                self._lost(refusal)
             except Unreachable as fault:
-                self.fault = fault
+                self._lost(fault)
                 self.gaps += 1
             except Exception as fault:
-                self.fault = fault  # a fault of ours: who waits has to hear of it
+                self._lost(fault)  # a fault of ours: who waits has to hear of it
                 raise
             self._stop.wait(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
@@ -96,7 +100,7 @@ class Mirror:
         until = time.monotonic() + RELIST_SECONDS
         while not self._stop.is_set() and (left := until - time.monotonic()) > 1:
             began = time.monotonic()
-            for event in self._api.watch(self._path, version, int(left), self._query):
+            for event in self._api.watch(self._path, version, min(int(left), WATCH_SECONDS), self._query):
                 thing = event["object"]
                 version = thing["metadata"]["resourceVersion"]
                 if event["type"] != "BOOKMARK":
@@ -120,4 +124,8 @@ class Mirror:
             self._gone[key][thing["metadata"]["uid"]] = thing
 
     def _heard(self) -> None:
-        self.fresh, self.fault = time.monotonic(), None
+        self.fresh, self.fault, self.lost_at = time.monotonic(), None, None
+
+    def _lost(self, fault: Exception) -> None:
+        self.fault = fault
+        self.lost_at = self.lost_at or time.monotonic()

@@ -57,7 +57,7 @@ class Outcomes:
             ) from fault
 
     def _place(self, namespace: str, name: str) -> tuple[Any, str]:
-        import fsspec  # type: ignore[import-untyped]
+        import fsspec
 
         files, root = fsspec.core.url_to_fs(self.url)
         return files, f"{root.rstrip('/')}/{namespace}/{name}.json"

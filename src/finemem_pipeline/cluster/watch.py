@@ -102,9 +102,10 @@ class Vigil:
             if mirror.fault is not None and not isinstance(mirror.fault, Refusal | Unreachable):
                 raise mirror.fault
         jobs = self.mirrors.jobs
-        silent = isinstance(jobs.fault, Unreachable) and time.monotonic() - jobs.fresh > SILENCE_SECONDS
-        if silent and self._lost_since is None:
-            self._lost_since = jobs.fresh or time.monotonic()
+        since = jobs.lost_at
+        lost = isinstance(jobs.fault, Unreachable) and since is not None and time.monotonic() - since > SILENCE_SECONDS
+        if lost and self._lost_since is None:
+            self._lost_since = since
             self._say("connection", f"No word from {jobs.fault}. The job is not touched by that; it is tried again.")
         elif self._lost_since is not None and jobs.fault is None:
             self._say("connection", f"Connected again after {time.monotonic() - self._lost_since:.0f} s.")
