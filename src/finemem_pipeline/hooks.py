@@ -3,6 +3,8 @@
 `compare` has a run for each of its children besides, below that of the command and under the same names of metrics:
 nodes in the namespace of a child and data sets of its own belong to its run.
 
+In a pod all goes to the run that the launcher has opened for it and will end.
+
 The hook listens to progress.report for the metrics of training, and to these data sets, once a node has saved them:
 
 - `input_record`, saved or loaded: {"name", "sha256", "files": [{"name", "path", "sha256", "rows"}, …]}, rows if known
@@ -48,12 +50,18 @@ from finemem_pipeline.config import Child, CompareConfig
 from finemem_pipeline.errors import FinememError, unknown
 from finemem_pipeline.reporting.alarms import ALARMS, Episodes, apart
 from finemem_pipeline.tracking import Entry, Status, Tracker
+from finemem_pipeline.training.runs import digest
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _log = logging.getLogger(__name__)
 
+GROUP = "FINEMEM_GROUP"
+"""Environment variable of every process in a pod: the group of nodes that it runs."""
+RUN_ID = "MLFLOW_RUN_ID"
+CLUSTERED = "KubernetesRunner"
+"""As run_params name the runner of a launcher."""
 UNSENT_FOLDER = "data/06_models"  # where there is no training_summary to say better
 
 
@@ -88,7 +96,6 @@ class MlflowHook:
         self._children: dict[str, Child] = {}  # by namespace
         self._runs: dict[str, Tracker] = {}  # of those that have begun
         self._left: dict[str, set[str]] = {}  # data sets of each that are still to be made
-        self._elsewhere: set[str] = set()  # those that other processes write to
         self._at = ""  # the namespace of the node that is at work
         self._record: Mapping[str, Any] | None = None  # of the data, for runs that begin later
         self._project = Path()
@@ -97,6 +104,8 @@ class MlflowHook:
         self._heard: set[str] = set()
         self._alarms: dict[str, Episodes] = {}
         self._undo: list[Callable[[], object]] = []
+        self._joined = False  # another process has opened the run and will end it
+        self._launch: str | None = None  # what a launcher and the next one have in common
 
     @hook_impl
     def after_context_created(self, context: Any) -> None:
@@ -108,6 +117,7 @@ class MlflowHook:
         if self._context is None:
             return
         config = read_config(self._context.config_loader)
+        self._joined = GROUP in os.environ and RUN_ID in os.environ
         if not config.enabled:
             return
         self._heard = set()
@@ -115,17 +125,18 @@ class MlflowHook:
         self._record = None
         self._project = Path(self._context.project_path).resolve()
         self._models = self._project / UNSENT_FOLDER
-        uri = tracking_uri(os.environ.get("MLFLOW_TRACKING_URI") or config.tracking_uri, self._project)
+        uri = tracking_uri(self.store() or config.tracking_uri, self._project)
         self._look = _how_to_look(uri, self._project)
         params = plain(self._context.params)
         self._pipeline = pipeline_name(run_params)
         compare = CompareConfig.model_validate(params.get("compare", {}))
-        self._left = _own_data_sets(pipeline, compare.children)
+        self._left = {} if self._joined else _own_data_sets(pipeline, compare.children)
         self._children = {child.name: child for child in compare.children if child.name in self._left}
         training = params.get("training", {})
         if self._children:
             several = {"reward": "+".join(compare.variants), "seed": "+".join(map(str, compare.seeds))}
             training = {**training, **several}
+        self._launch = digest(command(run_params)) if run_params.get("runner") == CLUSTERED else None
         self._new = partial(
             Tracker,
             cache(lambda: _connect(uri)),
@@ -133,8 +144,12 @@ class MlflowHook:
             artifacts=(self._project / "mlartifacts").as_uri() if uri.startswith("sqlite:") else None,
         )
         self._tags = {**_tags(run_params, self._project), **config.tags}
-        self._tracker = self._new(name=self._run_name(training.get("reward"), training.get("seed")))
-        self._describe(self._tracker, params, training)
+        if self._joined:
+            self._tracker = self._new(name="", run_id=os.environ[RUN_ID])
+        else:
+            name = self._run_name(training.get("reward"), training.get("seed"))
+            self._tracker = self._new(name=name, goes_on=self._mark(""))
+            self._describe(self._tracker, params, training, "")
         self._undo = [progress.subscribe(self._on_progress), self._at_exit()]
 
     @hook_impl
@@ -152,7 +167,9 @@ class MlflowHook:
         elif self._tracker is not None and dataset_name not in self._heard:
             self._heard.add(dataset_name)
             told = {key: data[key] for key in ("variant", "recipe", "seed")}
-            self._tracker.tags({**told, "mlflow.runName": self._run_name(data["variant"], data["seed"])})
+            if not self._joined:
+                told["mlflow.runName"] = self._run_name(data["variant"], data["seed"])
+            self._tracker.tags(told)
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
@@ -178,6 +195,9 @@ class MlflowHook:
 
     @hook_impl
     def on_pipeline_error(self, error: Exception) -> None:
+        if self._joined:
+            self._end("FAILED")  # the launcher tells
+            return
         told = {"error": f"{type(error).__name__}: {error}"}
         if self._tracker is not None:
             self._tracker.tags(told)
@@ -187,16 +207,39 @@ class MlflowHook:
             self._finish(guilty, "FAILED")
         self._end("FAILED")
 
-    def run_id(self, namespace: str) -> str | None:
-        """The run of a child, begun if it has not begun; for whoever has its nodes run elsewhere. None: there is no
-        such child, or the store cannot be reached.
+    def store(self) -> str | None:
+        """Where runs are recorded, as it is configured; None if they are not."""
+        config = read_config(self._context.config_loader)
+        return (os.environ.get("MLFLOW_TRACKING_URI") or config.tracking_uri) if config.enabled else None
+
+    def address(self, group: str) -> dict[str, str]:
+        """Environment variables by which the pods of a group find the run that they log into: that of the child whose
+        namespace it is, or else of the command.
         """
-        tracker = self._run_of(namespace) if namespace in self._children else None
-        if tracker is None:
-            return None
-        self._elsewhere.add(namespace)
+        tracker, uri = self._run_of(group), self.store()
+        if tracker is None or uri is None:
+            return {}
         tracker.flush(insist=True)
-        return tracker.run_id
+        return {"MLFLOW_TRACKING_URI": uri, **({RUN_ID: tracker.run_id} if tracker.run_id else {})}
+
+    def record(self, group: str, tags: Mapping[str, str], texts: Mapping[str, str]) -> None:
+        """What is known of the job of a group; `texts`: artefacts by name."""
+        tracker = self._run_of(group)
+        if tracker is not None:
+            tracker.tags(tags)
+            for name, text in texts.items():
+                tracker.text(name, text)
+            tracker.flush()
+
+    def ended(self, group: str, status: Status) -> None:
+        """The pods of a group are through with a child, or have failed."""
+        if group in self._runs:
+            self._left[group].clear()
+            self._finish(self._runs[group], status)
+
+    def leave(self) -> None:
+        """What has begun goes on without this process."""
+        self._end(None)
 
     def _run_of(self, namespace: str) -> Tracker | None:
         """Of the child, if it is one's namespace, or else of the command. None: nothing is recorded."""
@@ -206,17 +249,24 @@ class MlflowHook:
         if namespace not in self._runs:
             params = plain(self._context.params)
             own = {"reward": child.variant, "seed": child.seed, "steps": params["compare"]["steps"]}
-            tracker = self._new(name=f"{child.variant}-{child.seed}", parent=self._tracker)
-            self._describe(tracker, {**params, "training": {**params["training"], **own}}, own)
+            name = f"{child.variant}-{child.seed}"
+            tracker = self._new(name=name, parent=self._tracker, goes_on=self._mark(namespace))
+            self._describe(tracker, {**params, "training": {**params["training"], **own}}, own, namespace)
             if self._record is not None:
                 self._input_record(tracker, self._record)
             self._runs[namespace] = tracker
         return self._runs[namespace]
 
-    def _describe(self, tracker: Tracker, params: Mapping[str, Any], training: Mapping[str, Any]) -> None:
+    def _mark(self, namespace: str) -> dict[str, str]:
+        """The tag by which a launcher that is started again finds the runs of the one that was killed."""
+        return {} if self._launch is None else {"launch": f"{self._launch}/{namespace}"}
+
+    def _describe(
+        self, tracker: Tracker, params: Mapping[str, Any], training: Mapping[str, Any], namespace: str
+    ) -> None:
         """What was asked for."""
         told = {"variant": training.get("reward"), "recipe": params.get("training", {}).get("recipe")}
-        tracker.tags({**told, "seed": training.get("seed"), **self._tags})
+        tracker.tags({**told, "seed": training.get("seed"), **self._mark(namespace), **self._tags})
         tracker.params(flatten(params))
         tracker.text("parameters.yml", yaml.safe_dump(params, sort_keys=False, allow_unicode=True))
         tracker.flush()
@@ -319,7 +369,7 @@ class MlflowHook:
         atexit.register(killed)
         return lambda: atexit.unregister(killed)
 
-    def _end(self, status: Status) -> None:
+    def _end(self, status: Status | None) -> None:
         tracker, self._tracker = self._tracker, None
         for undo in self._undo:
             undo()
@@ -328,14 +378,14 @@ class MlflowHook:
             return
         for namespace, run in self._runs.items():
             if self._left[namespace]:
-                self._finish(run, status if status == "FINISHED" else "KILLED", namespace in self._elsewhere)
-        self._runs, self._elsewhere = {}, set()
-        self._finish(tracker, status)
-        if tracker.run_id is not None:
+                self._finish(run, "KILLED" if status == "FAILED" else status)
+        self._runs = {}
+        self._finish(tracker, None if self._joined else status)
+        if tracker.run_id is not None and not self._joined:
             click.echo(f"MLflow: {self._look}")
 
-    def _finish(self, tracker: Tracker, status: Status, elsewhere: bool = False) -> None:
-        unsent = tracker.finish(status, elsewhere=elsewhere)
+    def _finish(self, tracker: Tracker, status: Status | None) -> None:
+        unsent = tracker.finish(status)
         if unsent:
             path = keep(unsent, self._models, tracker.run_id)
             _log.warning("MLflow did not take %d entries of this run; they are in %s", len(unsent), path)

@@ -9,23 +9,31 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
-from kedro.framework.project import pipelines
+from kedro.framework.project import pipelines, settings
 from kedro.framework.session import KedroSession
 from kedro.io import CatalogProtocol
 from kedro.io.core import is_parameter
 from kedro.pipeline import Pipeline
+from kedro.runner import AbstractRunner
 
 from finemem_pipeline import launch, stopping
 from finemem_pipeline.config import ConfigError, Parameters, parse_parameters
 from finemem_pipeline.errors import FinememError, unknown
+from finemem_pipeline.grouping import PARAMETERS, parameters_digest
+from finemem_pipeline.hooks import CLUSTERED
+from finemem_pipeline.runner_config import Rendered, read_runner
 from finemem_pipeline.training import together
 from finemem_pipeline.training.together import Team
+
+if TYPE_CHECKING:
+    from finemem_pipeline.runner import KubernetesRunner
 
 
 class FinememSession(KedroSession):
@@ -41,12 +49,18 @@ class FinememSession(KedroSession):
                 for name in kwargs.get("pipeline_names") or ():
                     if name not in pipelines:
                         raise FinememError(unknown("--pipelines", name, pipelines, "pipeline"))
+                launcher = self._launcher(kwargs.get("runner"))
                 parameters = parse_parameters(self.load_context().config_loader["parameters"])
                 if parameters.evaluation.dry_run:
                     kwargs = _estimating(kwargs)
                 if COMPARE in (kwargs.get("pipeline_names") or ()):
                     _give_children(kwargs["pipeline_names"], parameters)
-                return super().run(*args, **kwargs)
+                if launcher is None:
+                    return super().run(*args, **kwargs)
+                with launcher.begun(self._hook_manager, self._conf_source_for_pods()):
+                    return super().run(*args, **{**kwargs, "runner": launcher})
+            except Rendered:
+                return {}
             except _Several as needed:
                 raise SystemExit(launch.again(needed.processes, here)) from None
             except FinememError as error:
@@ -67,6 +81,33 @@ class FinememSession(KedroSession):
         code = team.follow()
         if code:
             raise SystemExit(code)
+
+    def _launcher(self, chosen: AbstractRunner | None) -> KubernetesRunner | None:
+        """The runner that conf/<env>/runner.yml asks for, unless --runner names another one.
+
+        What --params says under `runner` goes before the file, and is no parameter of the pipeline.
+        """
+        asked = (self.store.get("runtime_params") or {}).pop("runner", {})
+        command = click.get_current_context(silent=True)
+        named = chosen is not None if command is None else command.params.get("runner") is not None
+        configured = read_runner(self._get_config_loader())
+        ours = hasattr(chosen, "begun")
+        if not ours and (named or configured is None):
+            if asked:
+                raise FinememError("--params=runner.…: this run has no runner.yml to change. kedro run --env=k8s has.")
+            return None
+        from finemem_pipeline.runner import KubernetesRunner
+
+        launcher = chosen if isinstance(chosen, KubernetesRunner) else KubernetesRunner()
+        launcher.options = {**(configured or {}), **launcher.options, **asked}
+        return launcher
+
+    def _conf_source_for_pods(self) -> str | None:
+        """What --conf-source says, as seen from the project; None where it says nothing."""
+        source = Path(self._conf_source)
+        if source == self._project_path / settings.CONF_SOURCE:
+            return None
+        return str(source.relative_to(self._project_path) if source.is_relative_to(self._project_path) else source)
 
 
 COMPARE = "compare"
@@ -167,9 +208,16 @@ class ParametersHook:
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         from finemem_pipeline.preflight import EVALUATES, TRAINS, check, spared
 
-        names = {node.name.rpartition(".")[2] for node in pipeline.nodes}
+        launched = run_params.get("runner") == CLUSTERED  # then a namespace runs in a pod, which looks for itself
+        here = [node for node in pipeline.nodes if not (launched and node.namespace)]
+        names = {node.short_name for node in here}
         check(self.parameters, names)
         others = Pipeline([node for node in pipeline.nodes if node.name not in EVALUATES])
+        if os.environ.get(PARAMETERS, "") not in ("", parameters_digest(pipeline, catalog)):
+            raise FinememError(
+                "The launcher has other parameters than this pod: conf/ in the image is not the conf/ where the "
+                "command was given. Build the image anew, or launch from the same checkout."
+            )
         _inputs_are_there(pipeline, catalog, spared(self.parameters) - others.inputs())
         processes = self.parameters.training.processes
         runs_here = run_params["runner"] == "None" or "SequentialRunner" in run_params["runner"]

@@ -18,6 +18,6 @@ DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow",)  # two hooks would open two runs
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",
-    "config_patterns": {"mlflow": ["mlflow*"]},
+    "config_patterns": {"mlflow": ["mlflow*"], "runner": ["runner*"]},
     "merge_strategy": {"parameters": "soft", "catalog": "soft"},
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import re
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
@@ -63,12 +65,17 @@ class Tracker:
         name: str,
         artifacts: str | None = None,
         parent: Tracker | None = None,
+        run_id: str | None = None,
+        goes_on: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`connect` gives the client; `artifacts` is where a new experiment keeps its files, None where the store
-        decides; `parent` has the run that this one is shown below.
+        decides; `parent` has the run that this one is shown below. `run_id`: a run that is there. `goes_on`: tags by
+        which a run is found whose process was killed; it is gone on with instead of making a new one.
         """
-        self.run_id: str | None = None  # None until the store has accepted the run
+        self.run_id = run_id  # None until the store has accepted the run
+        self._goes_on = goes_on
+        self._sending = threading.Lock()
         self._connect = connect
         self._client: MlflowClient | None = None
         self._experiment = experiment
@@ -141,23 +148,22 @@ class Tracker:
 
     def flush(self, *, insist: bool = False) -> None:
         """Sends what is queued. A store that failed is left alone for a while, unless one insists."""
-        self._delivered = self._clock()
-        for lane in (self._rows, self._files):
-            if insist or self._delivered >= lane.not_before:
-                self._deliver(lane)
-            if self._rows.wait:
-                return  # without the run there is nowhere to put its files
+        with self._sending:
+            self._delivered = self._clock()
+            for lane in (self._rows, self._files):
+                if insist or self._delivered >= lane.not_before:
+                    self._deliver(lane)
+                if self._rows.wait:
+                    return  # without the run there is nowhere to put its files
 
-    def finish(self, status: Status, *, elsewhere: bool = False) -> list[Entry]:
-        """Ends the run; one that is written to `elsewhere` only if it has not been ended there.
-
-        Returns what could not be sent, the run itself first if the store never took it.
+    def finish(self, status: Status | None) -> list[Entry]:
+        """Ends the run, or leaves it as it is (None). Returns what could not be sent, the run itself first if the
+        store never took it.
         """
         self.flush(insist=True)
-        if self.run_id is not None and self._client is not None:
+        if status is not None and self.run_id is not None and self._client is not None:
             try:
-                if not elsewhere or self._client.get_run(self.run_id).info.status == "RUNNING":
-                    self._client.set_terminated(self.run_id, status)
+                self._client.set_terminated(self.run_id, status)
             except Exception as error:
                 self._failed(self._rows, error)
                 self._put("status", {"status": status})
@@ -195,15 +201,28 @@ class Tracker:
             self._client = self._connect()
         if self.run_id is None:
             self._experiment_id = _experiment_id(self._client, self._experiment, self._artifacts)
-            run = self._client.create_run(
+            run = self._unended() or self._client.create_run(
                 self._experiment_id, start_time=self._started, run_name=self._name, tags=self._place()
             )
             self.run_id = run.info.run_id
+        elif not self._experiment_id:
+            self._experiment_id = self._client.get_run(self.run_id).info.experiment_id
         return self._client, self.run_id
 
     def _place(self) -> dict[str, str]:
         """The tags that put the run below another one."""
         return {} if self._parent is None else {"mlflow.parentRunId": self._parent._open()[1]}
+
+    def _unended(self) -> Run | None:
+        """The run with these tags: one that never ended, or any below a parent that never did."""
+        if not self._goes_on or self._client is None:
+            return None
+        tags = {**self._goes_on, **self._place()}
+        terms = [f"tags.`{name}` = '{value}'" for name, value in tags.items()]
+        if self._parent is None:
+            terms.append("attributes.status = 'RUNNING'")
+        found = self._client.search_runs([self._experiment_id], " and ".join(terms))
+        return found[0] if found else None
 
     def _send_next(self, queue: deque[Entry], client: MlflowClient, run_id: str) -> None:
         """Sends the oldest entry, metrics together with those that follow. One that is itself at fault is put aside."""

@@ -26,5 +26,7 @@ def create_pipeline() -> Pipeline:
                 "training_summary",
                 name="train_policy",
             ),
-        ]
+        ],
+        namespace="train",  # what needs a GPU: on a cluster its nodes run in one job
+        prefix_datasets_with_namespace=False,
     )
