@@ -42,5 +42,3 @@ def test_an_environment_without_the_file_has_no_runner():
 
     assert read_runner(Loader()) is None
     assert read_runner(Loader(runner={"gpus": 8})) == {"gpus": 8}
-
-

@@ -302,7 +302,7 @@ class _Launch:
                     order.done(name)
                 else:
                     faults.append(fault)
-                    _log.error("%s", fault)
+                    _log.error("%s", fault, extra=_PLAIN)
             else:
                 break
         if faults:
@@ -380,12 +380,12 @@ class _Launch:
     def _watch(self, name: str, spec: JobSpec) -> Outcome | None:
         manifests = render(spec, self._config.backend)
         handle = self._handles[name] = self._cluster.submit(manifests)
-        _log.info("[%s] %s job %s", name, "submitted" if handle.created else "attached to", handle.name)
+        _log.info("[%s] %s job %s", name, "submitted" if handle.created else "attached to", handle.name, extra=_PLAIN)
         if self._mlflow is not None:
             tags = {"k8s.job": handle.name, "k8s.namespace": handle.namespace, "k8s.image": spec.image}
             self._mlflow.record(name, tags, {f"manifests/{handle.name}.yml": as_yaml(manifests)})
         if handle.outcome is not None:
-            _log.info("[%s] it has ended before: %s", name, handle.outcome.message)
+            _log.info("[%s] it has ended before: %s", name, handle.outcome.message, extra=_PLAIN)
             return handle.outcome
         logs = threading.Thread(target=self._forward, args=(name, handle), name=f"logs-{name}", daemon=True)
         logs.start()
@@ -397,16 +397,16 @@ class _Launch:
 
     def _tell(self, name: str, notice: Notice) -> None:
         level = logging.WARNING if notice.kind in ("stuck", "warning", "preempted", "connection") else logging.INFO
-        _log.log(level, "[%s] %s: %s", name, notice.kind, notice.text)
+        _log.log(level, "[%s] %s: %s", name, notice.kind, notice.text, extra=_PLAIN)
 
     def _forward(self, name: str, handle: Handle) -> None:
         """Log lines of the pods, as they come. Without them the job is none the worse."""
         ranks = None if self._config.all_ranks else (0,)
         try:
             for rank, line in self._cluster.logs(handle, follow=True, ranks=ranks, leave=self._left):
-                _log.info("[%s/%d] %s", name, rank, line)
+                _log.info("[%s/%d] %s", name, rank, line, extra=_PLAIN)
         except ClusterError as error:
-            _log.warning("[%s] its logs cannot be read: %s", name, error)
+            _log.warning("[%s] its logs cannot be read: %s", name, error, extra=_PLAIN)
 
     def _judge(self, group: Group, outcome: Outcome | Exception | None) -> str | None:
         """What went wrong with the group; None if nothing did, and then its nodes are done."""
@@ -448,6 +448,7 @@ class _Launch:
 
 
 SQLITE = "sqlite:///"
+_PLAIN = {"markup": False}  # a console in colours would take [group] for a colour
 _LAST_LINES = 10.0  # seconds that log lines may come after the end of a job
 
 
