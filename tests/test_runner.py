@@ -6,6 +6,7 @@ import logging
 import signal
 import threading
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,9 @@ from finemem_pipeline.stopping import RESUME_EXIT_CODE, Stopped
 IMAGE = f"registry/finemem@sha256:{'a' * 64}"
 
 
-def ended(name: str, status: str = "succeeded", **more: Any) -> Outcome:
+def ended(name: str, status: str = "succeeded", uid: str = "", **more: Any) -> Outcome:
     return Outcome(
-        name=name, namespace="finemem", status=status, reason="", message="all is said", uid="", spec_hash="",
+        name=name, namespace="finemem", status=status, reason="", message="all is said", uid=uid, spec_hash="",
         image=IMAGE, **more,
     )  # fmt: skip
 
@@ -42,11 +43,12 @@ class ScriptedCluster:
         self.jobs: dict[str, list[dict[str, Any]]] = {}  # manifests by group, in the order of their submission
         self.deleted: list[str] = []
         self.findings: list[Finding] = []
-        self.recorded: dict[str, Outcome] = {}
+        self.submitted: list[str] = []
+        self.recorded: dict[str, list[Outcome]] = {}  # of jobs that were there before, each found once
         self.running = self.most = 0
         self._lock = threading.Lock()
 
-    def check(self, namespace, specs=()):
+    def check(self, namespace, specs=(), backend="job"):
         self.checked = [spec.group for spec in specs]
         return self.findings
 
@@ -56,9 +58,13 @@ class ScriptedCluster:
         group = group_of(job)
         with self._lock:
             self.jobs[group] = list(manifests)
+            self.submitted.append(name)
+            known = self.recorded.get(group, [])
+            if known:
+                return Handle(name, "finemem", "Job", "uid", "hash", outcome=known.pop(0))
             self.running += 1
             self.most = max(self.most, self.running)
-        return Handle(name, "finemem", "Job", "uid", "hash", created=True, outcome=self.recorded.get(group))
+        return Handle(name, "finemem", "Job", "uid", "hash", created=True)
 
     def wait(self, handle, on_notice=None, leave=None):
         [group] = [name for name, manifests in self.jobs.items() if manifests[0]["metadata"]["name"] == handle.name]
@@ -277,7 +283,7 @@ def test_all_that_is_missing_is_told_before_anything_is_created(launch):
 
 def test_an_image_must_be_named(launch):
     launch.options["image"] = None
-    with pytest.raises(PreflightError, match="runner.yml: image is not set"):
+    with pytest.raises(PreflightError, match=r"runner\.yml: image is not set"):
         launch.run()
     assert launch.cluster.jobs == {}
 
@@ -384,3 +390,30 @@ def test_parameters_are_handed_on_so_that_they_are_read_back_the_same(params, op
 def test_parameters_that_would_be_read_back_as_something_else_are_refused(value):
     with pytest.raises(FinememError, match="cannot be handed on to a pod"):
         as_option({"data": {"source": value}})
+
+
+def over(launch: Launch, name: str, *, minutes_ago: float, **more: Any) -> Outcome:
+    """A job that has succeeded; it ran for a minute."""
+    end = datetime.now(UTC) - timedelta(minutes=minutes_ago)
+    began = end - timedelta(minutes=1)
+    return ended(name, started=began.isoformat(), finished=end.isoformat(), **more)
+
+
+def test_a_job_that_is_known_to_have_succeeded_is_not_run_again(launch):
+    launch.writes("weights", "policy")()
+    launch.cluster.recorded["train"] = [over(launch, "earlier", minutes_ago=0)]
+    launch.run()
+    assert len(launch.cluster.submitted) == 1
+    assert launch.catalog.load("table") == "made here"
+
+
+def test_if_another_job_has_written_since_it_runs_again_under_a_name_that_every_launcher_finds(launch):
+    launch.writes("weights", "policy")()
+    stale = over(launch, "earlier", minutes_ago=30, uid="first")
+    launch.cluster.recorded["train"] = [stale]
+    launch.run()
+    first, again = launch.cluster.submitted
+    assert first != again
+    launch.cluster.recorded["train"] = [stale]
+    launch.run()
+    assert launch.cluster.submitted[2:] == [first, again]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,17 @@ def inputs_digest(pipeline: Pipeline, catalog: CatalogProtocol) -> str:
         if path is not None:
             found[name] = _file_digest(path) if catalog.exists(name) else None
     return digest(found)
+
+
+def written(pipeline: Pipeline, catalog: CatalogProtocol) -> list[datetime | None]:
+    """When each file that these nodes write was written last; None for one that is not there."""
+    found = []
+    for name in pipeline.all_outputs():
+        path = location(_dataset(catalog, name))
+        if path is not None:
+            files, place = fsspec.core.url_to_fs(path)
+            found.append(files.modified(place) if catalog.exists(name) else None)
+    return found
 
 
 def _file_digest(path: str) -> str:

@@ -15,6 +15,8 @@ from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta
 from graphlib import TopologicalSorter
 from itertools import chain
 from pathlib import Path
@@ -56,6 +58,7 @@ from finemem_pipeline.grouping import (
     parameters_digest,
     reaches_pods,
     stuck_data,
+    written,
 )
 from finemem_pipeline.hooks import CLUSTERED, GROUP, MlflowHook, plain
 from finemem_pipeline.preflight import PreflightError
@@ -100,8 +103,8 @@ class KubernetesRunner(AbstractRunner):
         return CLUSTERED  # Kedro puts it into run_params, where hooks look
 
     @contextmanager
-    def begun(self, hooks: PluginManager, conf_source: str | None = None) -> Iterator[None]:
-        """Around a run: looks for the cluster first. Raises ConfigError, ClusterError."""
+    def begun(self, hooks: PluginManager, data: str = "data", conf_source: str | None = None) -> Iterator[None]:
+        """Around a run: looks for the cluster first. `data`: where all data is. Raises ConfigError, ClusterError."""
         config = self.config
         self._conf_source = conf_source
         self.mlflow = next((plugin for plugin in hooks.get_plugins() if isinstance(plugin, MlflowHook)), None)
@@ -115,7 +118,7 @@ class KubernetesRunner(AbstractRunner):
         elif self.cluster is None:
             self.cluster = KubernetesCluster.connect(
                 context=config.context,
-                outcomes=config.outcomes,
+                outcomes=config.outcomes or f"{data.rstrip('/')}/08_reporting/jobs",
                 patience=config.patience,
                 short_patience=config.short_patience,
             )
@@ -134,7 +137,9 @@ class KubernetesRunner(AbstractRunner):
         self._run_params = run_params
         config, found = self.config, groups(pipeline)
         volume = config.volume.path if config.volume is not None else None
-        faults = [*self._image_faults(), *stuck_data(pipeline, catalog, volume)]
+        faults = stuck_data(pipeline, catalog, volume)
+        if config.image is None:
+            faults.insert(0, "runner.yml: image is not set. Build one (k8s/), push it, and name it there.")
         store = self.mlflow.store() if self.mlflow is not None else None
         if store is not None and store.startswith(SQLITE) and not reaches_pods(store.removeprefix(SQLITE), volume):
             faults.append(
@@ -146,7 +151,7 @@ class KubernetesRunner(AbstractRunner):
             for group in found.values()
             if group.in_pod and config.image is not None
         ]
-        for finding in self.cluster.check(config.namespace, specs) if self.cluster is not None else ():
+        for finding in self.cluster.check(config.namespace, specs, config.backend) if self.cluster is not None else ():
             if finding.level == "error":
                 faults.append(finding.text)
             elif finding.level == "warning":
@@ -159,16 +164,6 @@ class KubernetesRunner(AbstractRunner):
             raise Rendered
         if faults:
             raise PreflightError("This cannot run on the cluster:\n" + "\n".join(f"  - {fault}" for fault in faults))
-
-    def _image_faults(self) -> list[str]:
-        image = self.config.image
-        if image is None:
-            return ["runner.yml: image is not set. Build one with k8s/Dockerfile, push it, and name it there."]
-        if "@" not in image:
-            _log.warning(
-                "runner.yml: image %s has no digest (@sha256:…), so nobody can tell later what it held.", image
-            )
-        return []
 
     def _get_executor(self, max_workers: int) -> Executor | None:
         return None  # jobs are watched by threads, one each
@@ -378,22 +373,44 @@ class _Launch:
             self._ended.put((name, error))
 
     def _watch(self, name: str, spec: JobSpec) -> Outcome | None:
+        """How the job ended; None if the launcher leaves before."""
+        handle, outcome = self._see_through(name, spec)
+        while outcome is not None and outcome.succeeded and not handle.created and not self._made_by(name, outcome):
+            _log.info("[%s] %s is over, and what it made is not there any more", name, handle.name, extra=_PLAIN)
+            spec = replace(spec, identity=digest(spec.identity, outcome.uid))  # the same for every launcher
+            handle, outcome = self._see_through(name, spec)
+        return outcome
+
+    def _see_through(self, name: str, spec: JobSpec) -> tuple[Handle, Outcome | None]:
         manifests = render(spec, self._config.backend)
         handle = self._handles[name] = self._cluster.submit(manifests)
-        _log.info("[%s] %s job %s", name, "submitted" if handle.created else "attached to", handle.name, extra=_PLAIN)
-        if self._mlflow is not None:
-            tags = {"k8s.job": handle.name, "k8s.namespace": handle.namespace, "k8s.image": spec.image}
-            self._mlflow.record(name, tags, {f"manifests/{handle.name}.yml": as_yaml(manifests)})
+        _log.info("[%s] %s %s", name, "submitted" if handle.created else "found", handle.name, extra=_PLAIN)
+        tags = {"k8s.job": handle.name, "k8s.namespace": handle.namespace, "k8s.image": spec.image}
+        elsewhere = handle.launch_env.get(RUN_ID)
+        if elsewhere not in (None, spec.launch_env.get(RUN_ID)):
+            tags["k8s.run"] = elsewhere  # that the pods log into: of the launcher that made the job
+        self._record(name, tags, {f"manifests/{handle.name}.yml": as_yaml(manifests)})
         if handle.outcome is not None:
-            _log.info("[%s] it has ended before: %s", name, handle.outcome.message, extra=_PLAIN)
-            return handle.outcome
+            return handle, handle.outcome
         logs = threading.Thread(target=self._forward, args=(name, handle), name=f"logs-{name}", daemon=True)
         logs.start()
         outcome = self._cluster.wait(handle, lambda notice: self._tell(name, notice), self._left)
         logs.join(_LAST_LINES)
-        if outcome is not None and self._mlflow is not None:
-            self._mlflow.record(name, {"k8s.image": outcome.image, "k8s.outcome": outcome.status}, {})
-        return outcome
+        if outcome is not None:
+            self._record(name, {"k8s.image": outcome.image, "k8s.outcome": outcome.status})
+        return handle, outcome
+
+    def _record(self, name: str, tags: Mapping[str, str], texts: Mapping[str, str] | None = None) -> None:
+        if self._mlflow is not None:
+            self._mlflow.record(name, tags, texts or {})
+
+    def _made_by(self, name: str, outcome: Outcome) -> bool:
+        """Whether what the group writes was written while that job ran, and not by another one since."""
+        if outcome.started is None or outcome.finished is None:
+            return False
+        begin, end = datetime.fromisoformat(outcome.started), datetime.fromisoformat(outcome.finished)
+        part = self._pipeline.only_nodes(*self._groups[name].nodes)
+        return all(at and begin - _CLOCKS <= at <= end + _CLOCKS for at in written(part, self._catalog))
 
     def _tell(self, name: str, notice: Notice) -> None:
         level = logging.WARNING if notice.kind in ("stuck", "warning", "preempted", "connection") else logging.INFO
@@ -449,6 +466,8 @@ class _Launch:
 
 SQLITE = "sqlite:///"
 _PLAIN = {"markup": False}  # a console in colours would take [group] for a colour
+RUN_ID = "MLFLOW_RUN_ID"
+_CLOCKS = timedelta(seconds=60)  # by which the clocks of a cluster and of a store may differ
 _LAST_LINES = 10.0  # seconds that log lines may come after the end of a job
 
 

@@ -55,7 +55,7 @@ class RunnerConfig(Section):
     env: dict[str, str] = Field({})
     secrets: dict[str, str] = Field({})
     """Variable -> secret/key, of a Secret in the namespace."""
-    service_account: str = "finemem"
+    service_account: str = "finemem-worker"
     pull_secrets: list[str] = Field([])
     node_selector: dict[str, str] = Field({})
     priority_class: str = ""
@@ -76,8 +76,9 @@ class RunnerConfig(Section):
     """Seconds that a job may be held up by what can pass: no node free, quota used up, registry down."""
     short_patience: Annotated[float, Field(gt=0)] = 120.0
     """Seconds that it may be held up by what a person must mend."""
-    outcomes: str = "data/08_reporting/jobs"
-    """Folder or URL where is written down how jobs ended, for when the cluster has forgotten them."""
+    outcomes: str | None = None
+    """Folder or URL where is written down how jobs ended, for when the cluster has forgotten them; null: beside the
+    data, in 08_reporting/jobs."""
     all_ranks: bool = False
     """Forward the logs of every pod of a group; else of the first."""
     on_interrupt: Literal["cancel", "detach"] = "cancel"

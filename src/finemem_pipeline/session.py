@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from kedro.config import MissingConfigException
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines, settings
@@ -46,18 +47,11 @@ class FinememSession(KedroSession):
                 self._follow(team)
                 return {}
             try:
-                for name in kwargs.get("pipeline_names") or ():
-                    if name not in pipelines:
-                        raise FinememError(unknown("--pipelines", name, pipelines, "pipeline"))
-                launcher = self._launcher(kwargs.get("runner"))
-                parameters = parse_parameters(self.load_context().config_loader["parameters"])
-                if parameters.evaluation.dry_run:
-                    kwargs = _estimating(kwargs)
-                if COMPARE in (kwargs.get("pipeline_names") or ()):
-                    _give_children(kwargs["pipeline_names"], parameters)
+                launcher = self._launcher(kwargs.get("runner"), kwargs.get("pipeline_names") or [])
+                kwargs = self._prepared(kwargs)
                 if launcher is None:
                     return super().run(*args, **kwargs)
-                with launcher.begun(self._hook_manager, self._conf_source_for_pods()):
+                with launcher.begun(self._hook_manager, self._data(), self._conf_source_for_pods()):
                     return super().run(*args, **{**kwargs, "runner": launcher})
             except Rendered:
                 return {}
@@ -82,11 +76,24 @@ class FinememSession(KedroSession):
         if code:
             raise SystemExit(code)
 
-    def _launcher(self, chosen: AbstractRunner | None) -> KubernetesRunner | None:
-        """The runner that conf/<env>/runner.yml asks for, unless --runner names another one.
+    def _prepared(self, options: dict[str, Any]) -> dict[str, Any]:
+        """The options, and the pipelines, that the parameters ask for."""
+        parameters = parse_parameters(self.load_context().config_loader["parameters"])
+        if parameters.evaluation.dry_run:
+            options = _estimating(options)
+        if COMPARE in (options.get("pipeline_names") or ()):
+            _give_children(options["pipeline_names"], parameters)
+        return options
+
+    def _launcher(self, chosen: AbstractRunner | None, names: list[str]) -> KubernetesRunner | None:
+        """The runner that conf/<env>/runner.yml asks for, unless --runner names another one or there is nothing in
+        these pipelines that runs in a pod.
 
         What --params says under `runner` goes before the file, and is no parameter of the pipeline.
         """
+        for name in names:
+            if name not in pipelines:
+                raise FinememError(unknown("--pipelines", name, pipelines, "pipeline"))
         asked = (self.store.get("runtime_params") or {}).pop("runner", {})
         command = click.get_current_context(silent=True)
         named = chosen is not None if command is None else command.params.get("runner") is not None
@@ -96,11 +103,21 @@ class FinememSession(KedroSession):
             if asked:
                 raise FinememError("--params=runner.…: this run has no runner.yml to change. kedro run --env=k8s has.")
             return None
+        if not ours and not any(node.namespace for name in names or ["__default__"] for node in pipelines[name].nodes):
+            return None
         from finemem_pipeline.runner import KubernetesRunner
 
         launcher = chosen if isinstance(chosen, KubernetesRunner) else KubernetesRunner()
         launcher.options = {**(configured or {}), **launcher.options, **asked}
         return launcher
+
+    def _data(self) -> str:
+        """The base path of all data, as globals.yml has it."""
+        try:
+            found = self._get_config_loader()["globals"]
+        except MissingConfigException:
+            found = {}
+        return str(found.get("data", "data"))
 
     def _conf_source_for_pods(self) -> str | None:
         """What --conf-source says, as seen from the project; None where it says nothing."""
