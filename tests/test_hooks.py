@@ -394,18 +394,73 @@ def test_only_the_child_that_failed_is_marked_so(store, small_project):
     assert "error" not in found["csr_only-3"].data.tags
 
 
-@pytest.mark.usefixtures("environment")
-def test_a_run_that_another_process_has_ended_stays_as_it_was_ended(store, small_project):
+def launched(folder, experiment):
+    """The hook of a launcher whose children are trained in pods."""
     hook = MlflowHook()
-    hook.after_context_created(comparing(small_project, "elsewhere"))
-    hook.before_pipeline_run({"pipeline_names": ["compare"]}, children_pipeline())
-    ours, theirs = hook.run_id("fine_mem_seed_3"), hook.run_id("csr_only_seed_3")
-    assert hook.run_id("fine_men_seed_3") is None
-    store.client.set_terminated(theirs, "FAILED")
-    hook.after_pipeline_run()
-    found = runs(store, "elsewhere")
-    assert (found["fine_mem-3"].info.run_id, found["fine_mem-3"].info.status) == (ours, "FINISHED")
-    assert (found["csr_only-3"].info.run_id, found["csr_only-3"].info.status) == (theirs, "FAILED")
+    hook.after_context_created(comparing(folder, experiment))
+    hook.before_pipeline_run({"pipeline_names": ["compare"], "runner": "KubernetesRunner"}, children_pipeline())
+    return hook
+
+
+@pytest.mark.usefixtures("environment")
+def test_pods_log_into_the_run_of_their_child_which_ends_as_their_job_did(store, small_project, monkeypatch):
+    launcher = launched(small_project, "in pods")
+    ours, theirs = (launcher.address(f"{name}_seed_3") for name in ("fine_mem", "csr_only"))
+    assert ours["MLFLOW_TRACKING_URI"] == store.uri
+    with monkeypatch.context() as pod:
+        pod.setenv("FINEMEM_GROUP", "fine_mem_seed_3")
+        pod.setenv("MLFLOW_RUN_ID", ours["MLFLOW_RUN_ID"])
+        part = children_pipeline().only_nodes_with_namespaces(["fine_mem_seed_3"])
+        run_through(MlflowHook(), comparing(small_project, "in pods"), part, "compare")
+    assert runs(store, "in pods")["fine_mem-3"].info.status == "RUNNING"  # a pod does not know whether it is the last
+    launcher.record("fine_mem_seed_3", {"k8s.job": "finemem-compare-1"}, {"manifests/job.yml": "kind: Job"})
+    launcher.ended("fine_mem_seed_3", "FINISHED")
+    launcher.ended("csr_only_seed_3", "FAILED")
+    launcher.after_pipeline_run()
+    found = runs(store, "in pods")
+    assert set(found) == {"compare", "fine_mem-3", "csr_only-3"}
+    assert {name: run.info.status for name, run in found.items()} == {
+        "compare": "FINISHED",
+        "fine_mem-3": "FINISHED",
+        "csr_only-3": "FAILED",
+    }
+    first = found["fine_mem-3"]
+    assert (first.info.run_id, found["csr_only-3"].info.run_id) == (ours["MLFLOW_RUN_ID"], theirs["MLFLOW_RUN_ID"])
+    assert (first.data.metrics["train/loss"], first.data.metrics["eval/trained/mean/score"]) == (8, 0.5)
+    assert first.data.tags["k8s.job"] == "finemem-compare-1"
+    assert [item.path for item in store.client.list_artifacts(first.info.run_id, "manifests")] == ["manifests/job.yml"]
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_pod_that_fails_neither_ends_nor_renames_the_run(store, small_project, monkeypatch):
+    launcher = launched(small_project, "failing pod")
+    monkeypatch.setenv("FINEMEM_GROUP", "fine_mem_seed_3")
+    monkeypatch.setenv("MLFLOW_RUN_ID", launcher.address("fine_mem_seed_3")["MLFLOW_RUN_ID"])
+    with pytest.raises(RuntimeError):
+        run_through(
+            MlflowHook(), comparing(small_project, "failing pod"), children_pipeline(fail_at="fine_mem"), "compare"
+        )
+    found = runs(store, "failing pod")
+    assert set(found) == {"compare", "fine_mem-3"}
+    assert {run.info.status for run in found.values()} == {"RUNNING"}
+    assert "error" not in found["fine_mem-3"].data.tags
+    launcher.after_pipeline_run()
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_launcher_that_is_started_again_goes_on_in_the_runs_of_the_one_that_was_killed(store, small_project):
+    killed = launched(small_project, "again")
+    before = [killed.address(f"{name}_seed_3") for name in ("fine_mem", "csr_only")]
+    killed.ended("fine_mem_seed_3", "FINISHED")
+    killed.leave()  # as kill -9 would: nothing is ended
+    again = launched(small_project, "again")
+    assert [again.address(f"{name}_seed_3") for name in ("fine_mem", "csr_only")] == before
+    again.after_pipeline_run()
+    assert len(runs(store, "again")) == 3
+    assert {run.info.status for run in runs(store, "again").values()} == {"FINISHED"}
+    another = launched(small_project, "again")  # the same command, once all is done: something new
+    assert another.address("fine_mem_seed_3") != before[0]
+    another.after_pipeline_run()
 
 
 def test_without_a_store_every_run_of_a_comparison_keeps_its_rows(small_project, monkeypatch):

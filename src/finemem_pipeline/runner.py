@@ -293,6 +293,8 @@ class _Launch:
                 name, outcome = self._ended.get()
                 self._threads.pop(name).join()
                 fault = self._judge(self._groups[name], outcome)
+                if self._mlflow is not None:
+                    self._mlflow.ended(name, "FINISHED" if fault is None else "FAILED")
                 if fault is None:
                     order.done(name)
                 else:
