@@ -7,7 +7,7 @@ TINY := data/06_models/base/tiny-llama
 # Threads that wait by spinning bring a busy machine to a crawl.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help setup tiny-model run matrix test test-slow lint format bench-step bench-reader bench-credit bench-growth bench-evaluate bench-training bench-memory kill-test clean
+.PHONY: help setup tiny-model run matrix test test-slow lint format bench-step bench-reader bench-credit bench-growth bench-evaluate bench-training bench-memory k8s-test kill-test clean
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
 
@@ -69,6 +69,9 @@ bench-training: setup ## an update of training beside the usual ways of making o
 
 bench-memory: setup ## how much memory an update takes, and whether a long training needs more and more
 	$(BIN)/python benchmarks/step_memory.py
+
+k8s-test: .venv/ready ## what can happen on a cluster, one line each, with a fake API server whose pods train for real
+	$(BIN)/python -m pytest -vv --no-header tests/cluster tests/test_grouping.py tests/test_runner_config.py tests/test_runner.py tests/test_session.py tests/pipelines/test_on_kubernetes.py
 
 kill-test: .venv/ready ## kill a training run again and again, and compare its end with one that was left alone
 	$(BIN)/python benchmarks/kill_test.py

@@ -90,9 +90,9 @@ class Cancelled(SystemExit):
 class KubernetesRunner(AbstractRunner):
     """One job per group of nodes, side by side where they do not wait for each other."""
 
-    def __init__(self, **options: Any) -> None:
-        """Options are the keys of runner.yml."""
-        super().__init__()
+    def __init__(self, is_async: bool = False, **options: Any) -> None:
+        """Options are the keys of runner.yml; `is_async` is Kedro's, for nodes of the launcher."""
+        super().__init__(is_async=is_async)
         self.options = options
         self.cluster: Cluster | None = None
         self.mlflow: MlflowHook | None = None
@@ -349,7 +349,7 @@ class _Launch:
         for name in group.nodes:
             [node] = self._pipeline.only_nodes(name).nodes
             try:
-                Task(node, self._catalog, is_async=False, hook_manager=self._hooks, run_id=self._run_id).execute()
+                Task(node, self._catalog, self._runner._is_async, self._hooks, self._run_id).execute()
             except Exception:
                 self._runner._suggest_resume_scenario(self._pipeline, self._done, self._catalog)
                 raise

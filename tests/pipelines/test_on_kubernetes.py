@@ -139,9 +139,10 @@ def site(prepared: Path, tmp_path: Path) -> Iterator[Site]:
         print(api.timeline())
 
 
-def test_a_variant_trained_on_the_cluster_is_the_variant_trained_here(site, prepared):
+def test_a_variant_trained_on_the_cluster_is_the_variant_trained_here(site, prepared, capsys):
     code, said = site.run()
-    print(said)
+    with capsys.disabled():
+        print(f"\n{site.api.timeline()}")
     assert code == 0, said[-4000:]
     assert len(metrics(prepared / "local")) == STEPS
     assert metrics(site.folder) == metrics(prepared / "local")
