@@ -281,6 +281,16 @@ def test_all_that_is_missing_is_told_before_anything_is_created(launch):
     assert not (launch.folder / "streams.json").exists()
 
 
+def test_pods_look_for_data_where_the_launcher_keeps_it(launch):
+    launch.options["env"] = {"FINEMEM_DATA": "s3://elsewhere/data"}
+    with pytest.raises(PreflightError, match="is s3://elsewhere/data, and the launcher keeps data at data"):
+        launch.run()
+    launch.options["env"] = {}
+    launch.run()
+    [container] = launch.cluster.jobs["train"][0]["spec"]["template"]["spec"]["containers"]
+    assert {"name": "FINEMEM_DATA", "value": "data"} in container["env"]
+
+
 def test_an_image_must_be_named(launch):
     launch.options["image"] = None
     with pytest.raises(PreflightError, match=r"runner\.yml: image is not set"):

@@ -98,6 +98,7 @@ class KubernetesRunner(AbstractRunner):
         self.mlflow: MlflowHook | None = None
         self._run_params: Mapping[str, Any] = {}
         self._conf_source: str | None = None
+        self._data = "data"
 
     def __str__(self) -> str:
         return CLUSTERED  # Kedro puts it into run_params, where hooks look
@@ -106,7 +107,7 @@ class KubernetesRunner(AbstractRunner):
     def begun(self, hooks: PluginManager, data: str = "data", conf_source: str | None = None) -> Iterator[None]:
         """Around a run: looks for the cluster first. `data`: where all data is. Raises ConfigError, ClusterError."""
         config = self.config
-        self._conf_source = conf_source
+        self._data, self._conf_source = data, conf_source
         self.mlflow = next((plugin for plugin in hooks.get_plugins() if isinstance(plugin, MlflowHook)), None)
         hooks.register(self)  # called before the others: nothing is recorded of what cannot start
         if group := os.environ.get(GROUP):
@@ -126,6 +127,8 @@ class KubernetesRunner(AbstractRunner):
             yield
         finally:
             logging.disable(logging.NOTSET)
+            if isinstance(self.cluster, KubernetesCluster):
+                self.cluster.close()
 
     @property
     def config(self) -> RunnerConfig:
@@ -135,22 +138,10 @@ class KubernetesRunner(AbstractRunner):
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         """Looks whether all can be had, before anything is created. A dry run ends here. Raises PreflightError."""
         self._run_params = run_params
-        config, found = self.config, groups(pipeline)
-        volume = config.volume.path if config.volume is not None else None
-        faults = stuck_data(pipeline, catalog, volume)
-        if config.image is None:
-            faults.insert(0, "runner.yml: image is not set. Build one (k8s/), push it, and name it there.")
-        store = self.mlflow.store() if self.mlflow is not None else None
-        if store is not None and store.startswith(SQLITE) and not reaches_pods(store.removeprefix(SQLITE), volume):
-            faults.append(
-                f"mlflow.yml: tracking_uri {store} is on this machine alone, and pods log into the same run. Name a "
-                "server there or in MLFLOW_TRACKING_URI, or say enabled: false."
-            )
-        specs = [
-            self._spec(group, pipeline, catalog)
-            for group in found.values()
-            if group.in_pod and config.image is not None
-        ]
+        config = self.config
+        faults = self._faults(pipeline, catalog)
+        launched = [group for group in groups(pipeline).values() if group.in_pod and config.image is not None]
+        specs = [self._spec(group, pipeline, catalog) for group in launched]
         for finding in self.cluster.check(config.namespace, specs, config.backend) if self.cluster is not None else ():
             if finding.level == "error":
                 faults.append(finding.text)
@@ -164,6 +155,26 @@ class KubernetesRunner(AbstractRunner):
             raise Rendered
         if faults:
             raise PreflightError("This cannot run on the cluster:\n" + "\n".join(f"  - {fault}" for fault in faults))
+
+    def _faults(self, pipeline: Pipeline, catalog: CatalogProtocol) -> list[str]:
+        """What the cluster need not be asked for."""
+        config = self.config
+        volume = config.volume.path if config.volume is not None else None
+        faults = stuck_data(pipeline, catalog, volume)
+        if config.image is None:
+            faults.insert(0, "runner.yml: image is not set. Build one (k8s/), push it, and name it there.")
+        if config.env.get(DATA, self._data) != self._data:
+            faults.append(
+                f"runner.yml: env.{DATA} is {config.env[DATA]}, and the launcher keeps data at {self._data} "
+                "(globals.yml). Pods would look in another place than where it is."
+            )
+        store = self.mlflow.store() if self.mlflow is not None else None
+        if store is not None and store.startswith(SQLITE) and not reaches_pods(store.removeprefix(SQLITE), volume):
+            faults.append(
+                f"mlflow.yml: tracking_uri {store} is on this machine alone, and pods log into the same run. Name a "
+                "server there or in MLFLOW_TRACKING_URI, or say enabled: false."
+            )
+        return faults
 
     def _get_executor(self, max_workers: int) -> Executor | None:
         return None  # jobs are watched by threads, one each
@@ -205,7 +216,7 @@ class KubernetesRunner(AbstractRunner):
             command=("-m", "kedro", "run", *arguments),
             namespace=config.namespace,
             identity=identity,
-            env={GROUP: group.name, PARAMETERS: parameters, **config.env},
+            env={GROUP: group.name, PARAMETERS: parameters, DATA: self._data, **config.env},
             secret_env={variable: SecretKey(*place.split("/")) for variable, place in config.secrets.items()},
             launch_env={key: value for key, value in (launch_env or {}).items() if key not in config.env},
             nodes=config.nodes,
@@ -467,6 +478,8 @@ class _Launch:
 
 
 SQLITE = "sqlite:///"
+DATA = "FINEMEM_DATA"
+"""Environment variable that globals.yml reads for the place of all data."""
 _PLAIN = {"markup": False}  # a console in colours would take [group] for a colour
 RUN_ID = "MLFLOW_RUN_ID"
 _CLOCKS = timedelta(seconds=60)  # by which the clocks of a cluster and of a store may differ
