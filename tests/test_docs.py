@@ -27,6 +27,7 @@ from finemem_pipeline.reasoning.reader import Reader
 from finemem_pipeline.retrieval import BM25
 from finemem_pipeline.retrieval.timed import TimedRetriever
 from finemem_pipeline.rewards import score_rollout, variant
+from finemem_pipeline.runner_config import RunnerConfig
 
 PROJECT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*PROJECT.glob("*.md"), *(PROJECT / "docs").rglob("*.md")])
@@ -100,6 +101,8 @@ def test_parameters_on_command_lines_that_are_shown_are_known(page):
 
 def knows(path: list[str]) -> bool:
     model: object = Parameters
+    if path[0] == "runner":
+        model, path = RunnerConfig, path[1:]
     for part in path:
         fields = getattr(model, "model_fields", {})
         if "root" in fields:  # by name: a recipe, a benchmark
