@@ -44,6 +44,7 @@ class Site:
 
     def __init__(self, folder: Path, api: FakeApi) -> None:
         self.folder, self.api = folder, api
+        self.launchers: list[subprocess.Popen[str]] = []
         self.environment = {
             **os.environ,
             "KUBECONFIG": str(api.kubeconfig(folder / "kubeconfig")),
@@ -53,7 +54,7 @@ class Site:
 
     def launch(self, *options: str) -> subprocess.Popen[str]:
         """A launcher at work."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "kedro", "run", "--pipeline=train", "--env=k8s", *options],
             cwd=self.folder,
             env=self.environment,
@@ -62,6 +63,8 @@ class Site:
             stderr=subprocess.STDOUT,
             text=True,
         )
+        self.launchers.append(process)
+        return process
 
     def run(self, *options: str) -> tuple[int, str]:
         """The exit code of a launcher, and what it said."""
@@ -135,7 +138,10 @@ def site(prepared: Path, tmp_path: Path) -> Iterator[Site]:
     with FakeApi(folder) as api:
         for plural, name in (("serviceaccounts", "finemem-worker"), ("persistentvolumeclaims", "finemem-data")):
             api.create(plural, {"metadata": {"name": name, "namespace": "finemem"}})
-        yield Site(folder, api)
+        around = Site(folder, api)
+        yield around
+        for launcher in around.launchers:
+            launcher.kill()
         print(api.timeline())
 
 
