@@ -73,8 +73,6 @@ def test_all_is_in_the_one_namespace(site):
     for each in site:
         if each["kind"] not in ("Namespace", "ClusterQueue", "ResourceFlavor"):
             assert each["metadata"]["namespace"] == "finemem"
-    [binding] = named(site, "RoleBinding").values()
-    assert [subject["namespace"] for subject in binding["subjects"]] == ["finemem"]
 
 
 def test_secrets_are_named_and_never_made(site, overlay):

@@ -1,54 +1,12 @@
-"""Every pod of every overlay, those of Deployments and those of rendered Jobs, against the restricted profile."""
+"""Every pod of every overlay, against the restricted profile and what else a pod of this project keeps to."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-
-ALLOWED_VOLUMES = {
-    *("configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"),
-}
-
-
-def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
-    return [*pod.get("initContainers", ()), *pod["containers"], *pod.get("ephemeralContainers", ())]
-
-
-def faults(pod: dict[str, Any]) -> Iterator[str]:
-    """What the Pod Security Standard `restricted` would refuse of a pod, and a root file system that can be written."""
-    whole = pod.get("securityContext", {})
-    for name in ("hostNetwork", "hostPID", "hostIPC"):
-        if pod.get(name):
-            yield name
-    if whole.get("sysctls"):
-        yield "sysctls"
-    for volume in pod.get("volumes", ()):
-        if not (set(volume) - {"name"}) <= ALLOWED_VOLUMES:
-            yield f"volume {volume['name']}"
-    for container in containers(pod):
-        own = {**whole, **container.get("securityContext", {})}
-        yield from (f"{container['name']}: {fault}" for fault in container_faults(own))
-        if any(port.get("hostPort") for port in container.get("ports", ())):
-            yield f"{container['name']}: hostPort"
-
-
-def container_faults(own: dict[str, Any]) -> Iterator[str]:
-    """Of its security context, what the pod says included."""
-    if own.get("privileged") or own.get("allowPrivilegeEscalation") is not False:
-        yield "privileges"
-    if own.get("capabilities") != {"drop": ["ALL"]}:
-        yield "capabilities"
-    if own.get("runAsNonRoot") is not True or not own.get("runAsUser"):
-        yield "may be root"
-    if own.get("seccompProfile", {}).get("type") != "RuntimeDefault":
-        yield "seccomp"
-    if own.get("procMount", "Default") != "Default":
-        yield "procMount"
-    if not own.get("readOnlyRootFilesystem"):
-        yield "root file system"
 
 
 def deployments(site: tuple[dict[str, Any], ...]) -> dict[str, dict[str, Any]]:
@@ -64,7 +22,7 @@ def test_the_namespace_enforces_the_restricted_profile(site):
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
-def test_every_pod_meets_it(site, overlay):
+def test_every_pod_meets_it(site, overlay, faults):
     servers = {"reasoner", "rollouts"} if overlay not in ("dev", "gpu-1") else set()
     assert set(pods(site)) == {"launcher", "mlflow", *servers}
     for name, pod in pods(site).items():
@@ -91,7 +49,7 @@ def spoiled(pod: dict[str, Any], change: Callable[[dict[str, Any], dict[str, Any
         lambda pod, own: pod.update(initContainers=[{"name": "first", "image": "busybox"}]),
     ],
 )
-def test_a_pod_that_does_not_would_be_found(sites, change):
+def test_a_pod_that_does_not_would_be_found(sites, change, faults):
     assert list(faults(spoiled(pods(sites["dev"])["mlflow"], change)))
 
 
@@ -111,7 +69,7 @@ def test_no_variable_of_a_service_reaches_a_pod(site):
 def test_every_folder_that_is_written_to_is_a_volume_with_a_bound(site):
     for pod in pods(site).values():
         volumes = {volume["name"]: volume for volume in pod["volumes"]}
-        for container in containers(pod):
+        for container in pod["containers"]:
             mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
             assert "/tmp" in mounts
             assert set(mounts.values()) <= set(volumes)
@@ -121,7 +79,7 @@ def test_every_folder_that_is_written_to_is_a_volume_with_a_bound(site):
 
 def test_gpus_are_asked_for_as_text_and_their_taint_is_tolerated(site, overlay):
     for name, pod in pods(site).items():
-        gpus = [container["resources"]["limits"].get("nvidia.com/gpu") for container in containers(pod)]
+        gpus = [container["resources"]["limits"].get("nvidia.com/gpu") for container in pod["containers"]]
         assert gpus == {"reasoner": ["2"], "rollouts": ["1"]}.get(name, [None])
         tolerated = pod.get("tolerations") == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
         assert tolerated is (name in ("reasoner", "rollouts") or overlay == "gpu-1")  # gpu-1: there is no other node
