@@ -62,6 +62,20 @@ def test_there_is_one_for_each_kind_of_processor():
     assert sorted(FILES) == ["cpu", "cuda"]
 
 
+def test_the_two_differ_in_where_torch_comes_from_and_in_what_they_are_called():
+    cpu, cuda = (instructions(FILES[name].read_text(encoding="utf-8")) for name in ("cpu", "cuda"))
+    told = {
+        " PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu": "",
+        "NVIDIA_DRIVER_CAPABILITIES=compute,utility ": "",
+        "launcher, MLflow server, CPU workers": "GPU workers",
+        "}-cpu": "}-cuda",
+    }
+    for one, other in told.items():
+        cpu = [(word, rest.replace(one, other)) for word, rest in cpu]
+        cuda = [(word, rest.replace(one, other)) for word, rest in cuda]
+    assert cpu == cuda
+
+
 def test_they_keep_the_rules(text):
     assert faults(instructions(text)) == []
 

@@ -145,6 +145,21 @@ def test_launcher_and_workers_see_the_same_folder(sites, overlay):
         assert (mount["mountPath"], mount["subPath"]) == (f"/app/{volume.path}", volume.sub_path)
 
 
+def test_launcher_and_workers_keep_data_in_the_same_place(sites, overlay):
+    [container] = named(sites[overlay], "Deployment")["launcher"]["spec"]["template"]["spec"]["containers"]
+    given = {each["name"]: each.get("value") for each in container["env"]}
+    given |= next((each["data"] for name, each in named(sites[overlay], "ConfigMap").items() if "site" in name), {})
+    config = runner(overlay)
+    assert config.env["FINEMEM_DATA"] == given["FINEMEM_DATA"]
+    if config.volume is None:  # /app is read-only, and what comes from the store has to lie somewhere
+        assert config.env["FINEMEM_DATA"].startswith("s3://")
+        assert config.env["AWS_DEFAULT_REGION"] == given["AWS_DEFAULT_REGION"]
+        assert "/app/data" in config.scratch
+    else:
+        assert config.env["FINEMEM_DATA"] == "data"
+        assert config.env["HF_HOME"] == given["HF_HOME"]
+
+
 def test_pods_of_jobs_are_those_that_the_network_policies_call_workers(sites, overlay):
     labels = job(runner(overlay))["spec"]["template"]["metadata"]["labels"]
     assert labels["app.kubernetes.io/component"] == "worker"

@@ -98,7 +98,7 @@ EVERYWHERE = {
 }
 LARGE = {
     *((pod, server, 8000) for pod in ("launcher", "worker") for server in ("reasoner", "rollouts")),
-    *((pod, PUBLIC, 443) for pod in ("worker", "mlflow", "reasoner", "rollouts")),  # object store, hub
+    *((pod, PUBLIC, 443) for pod in ("worker", "reasoner", "rollouts")),  # object store, hub
     *(("mlflow", address, 5432) for address in (PUBLIC, PRIVATE, METADATA, DNS)),
 }
 
