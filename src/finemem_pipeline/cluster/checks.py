@@ -13,7 +13,7 @@ from finemem_pipeline.cluster.spec import JobSpec
 RIGHTS = {
     "jobs.batch": ("create", "get", "list", "watch", "delete"),
     "services": ("create", "get", "delete"),
-    "pods": ("get", "list", "watch"),
+    "pods": ("list", "watch"),
     "pods/log": ("get",),
     "events": ("list", "watch"),
 }
