@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from finemem_pipeline.cluster import JobSpec, SecretKey, render
 from finemem_pipeline.cluster.render import quantity
 from finemem_pipeline.cluster.spec import Claim

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from finemem_pipeline.cluster import ClusterError, JobSpec, KubernetesCluster, SecretKey, checks, render
 from finemem_pipeline.cluster.fake_api import FakeApi, Scenario
 from finemem_pipeline.cluster.render import MANAGED_BY, MANAGER
