@@ -8,6 +8,7 @@ import pytest
 
 from finemem_pipeline.cluster.diagnosis import diagnose, guilty, pod_end, seen
 from finemem_pipeline.cluster.kinds import JOB, JOBSET, TRAINJOB
+from finemem_pipeline.cluster.watch import how_it_ended
 
 Thing = dict[str, Any]
 
@@ -205,3 +206,8 @@ def test_an_evicted_pod_has_a_reason_and_no_exit_code():
     pod = a_pod("Failed", reason="Evicted", conditions=[{"type": "DisruptionTarget", "status": "True"}])
     end = pod_end(pod)
     assert (end.exit_code, end.reason, end.preempted) == (None, "Evicted", True)
+
+
+def test_a_rank_that_the_kernel_killed_under_its_launcher_is_not_called_a_mere_error():
+    pod = a_pod("Failed", containerStatuses=ended(137))
+    assert how_it_ended(pod_end(pod), pod) == "was killed (exit code 137), most often for want of memory"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -284,6 +285,8 @@ def how_it_ended(end: PodEnd, pod: Manifest) -> str:
             f"ran out of memory: its limit is {limits.get('memory', 'that of the node')} (exit code {end.exit_code}). "
             f"Ask for more memory, or for smaller batches"
         )
+    if end.exit_code == 128 + signal.SIGKILL:
+        return f"was killed (exit code {end.exit_code}), most often for want of memory"
     if end.exit_code == RESUME_EXIT_CODE:
         return f"asks to be started again (exit code {RESUME_EXIT_CODE})"
     if end.exit_code is None:
