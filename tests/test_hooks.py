@@ -21,7 +21,16 @@ from pydantic import BaseModel
 
 from finemem_pipeline import progress
 from finemem_pipeline.errors import FinememError
-from finemem_pipeline.hooks import MlflowHook, command, flatten, plain, read_config, tracking_uri
+from finemem_pipeline.hooks import (
+    ROLLOUTS_SHOWN,
+    MlflowHook,
+    command,
+    flatten,
+    plain,
+    read_config,
+    spread,
+    tracking_uri,
+)
 from finemem_pipeline.reporting.alarms import ALARMS
 from finemem_pipeline.stopping import RESUME_EXIT_CODE
 
@@ -545,3 +554,12 @@ def test_parameters_are_flattened_with_dots():
 
     params = plain({"a": {"b": [1, 2], "c": {}, "d": None}, "section": Section(), "when": Path("x")})
     assert flatten(params) == {"a.b": "1, 2", "a.c": "{}", "a.d": "None", "section.folder": "data", "when": "x"}
+
+
+@pytest.mark.parametrize(
+    ("updates", "shown"),
+    [(0, []), (3, [1, 2, 3]), (8, [1, 2, 3, 4, 5, 6, 7, 8]), (200, [1, 29, 58, 86, 115, 143, 172, 200])],
+)
+def test_of_a_long_run_the_rollouts_of_some_updates_are_shown_the_first_and_last_among_them(updates, shown):
+    files = [Path(f"step-{update:05d}.jsonl") for update in range(1, updates + 1)]
+    assert [int(path.stem.removeprefix("step-")) for path in spread(files, ROLLOUTS_SHOWN)] == shown

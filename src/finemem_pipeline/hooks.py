@@ -63,6 +63,8 @@ RUN_ID = "MLFLOW_RUN_ID"
 CLUSTERED = "KubernetesRunner"
 """As run_params name the runner of a launcher."""
 UNSENT_FOLDER = "data/06_models"  # where there is no training_summary to say better
+ROLLOUTS_SHOWN = 8
+"""Updates of a run whose rollouts MLflow gets: of a large model they are tens of MB each, and all lie with the data."""
 
 
 class MlflowConfig(BaseModel):
@@ -297,9 +299,10 @@ class MlflowHook:
 
     def _training_summary(self, tracker: Tracker, summary: Mapping[str, Any]) -> None:
         self._models = self._project / summary["folder"]
-        for made, folder in ((summary["metrics_file"], None), (summary["rollouts_folder"], "rollouts")):
-            if (self._project / made).exists():  # a run of no updates makes neither
-                tracker.artifact(self._project / made, folder)
+        if (self._project / summary["metrics_file"]).exists():  # a run of no updates makes none
+            tracker.artifact(self._project / summary["metrics_file"])
+        for path in spread(sorted((self._project / summary["rollouts_folder"]).glob("step-*.jsonl")), ROLLOUTS_SHOWN):
+            tracker.artifact(path, "rollouts")
         told = {key: str(summary[key]) for key in ("variant", "recipe", "seed", "steps")}
         name = f"{summary['recipe']}-{summary['variant']}-{summary['seed']}"
         tracker.model(name, self._project / summary["adapter"], step=summary["steps"], kind="policy", params=told)
@@ -497,6 +500,13 @@ def flatten(params: Mapping[str, Any], joint: str = ", ", start: str = "") -> di
         else:
             flat[f"{start}{key}"] = str(value)
     return flat
+
+
+def spread(items: Sequence[Path], most: int) -> list[Path]:
+    """At most so many, at even distances, the first and the last among them."""
+    if len(items) <= most:
+        return list(items)
+    return [items[round(place * (len(items) - 1) / (most - 1))] for place in range(most)]
 
 
 def keep(unsent: Sequence[Entry], folder: Path, run_id: str | None) -> Path:

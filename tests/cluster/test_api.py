@@ -129,7 +129,7 @@ def test_what_the_server_finds_wrong_is_passed_on(api, cluster, job):
 
 def test_a_namespace_that_is_not_there_is_told(api, cluster, job):
     with pytest.raises(
-        ClusterError, match=r"there is no such namespace. Create it: kubectl apply --kustomize k8s/base"
+        ClusterError, match=r"there is no such namespace. Create it: kubectl apply --kustomize k8s/overlays/gpu-1"
     ):
         cluster.submit(render(job("pass", namespace="elsewhere")))
 

@@ -72,7 +72,7 @@ def _security(api: Api, namespace: str) -> Iterator[Finding]:
     except Refusal as refusal:
         if refusal.code == 404:
             yield Finding(
-                "error", f"There is no namespace '{namespace}'. Create it: kubectl apply --kustomize k8s/base"
+                "error", f"There is no namespace '{namespace}'. Create it: kubectl apply --kustomize k8s/overlays/gpu-1"
             )
         return
     level = labels.get("pod-security.kubernetes.io/enforce", "none")

@@ -118,7 +118,12 @@ REFUSALS: tuple[tuple[str, str, str, bool], ...] = (
         "The namespace allows no such pod: mend what the message lists, or the level of the namespace.",
         False,
     ),
-    ("serviceaccount", "service account", "Create it (kubectl apply --kustomize k8s/base), or name another.", False),
+    (
+        "serviceaccount",
+        "service account",
+        "Create it (kubectl apply --kustomize k8s/overlays/gpu-1), or name another.",
+        False,
+    ),
     ("Internal error", "admission", "An admission webhook does not answer.", True),
     ("", "admission", "Mend what the message says.", False),
 )

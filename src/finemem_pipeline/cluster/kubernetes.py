@@ -357,7 +357,7 @@ def _same_work(asked: Manifest, there: Manifest) -> None:
 def _advice(refusal: Refusal, kind: Kind, namespace: str, manifest: Manifest) -> str:
     what = f"The {kind.name} '{manifest['metadata']['name']}' was not created in namespace '{namespace}'"
     if refusal.code == 404 and "namespaces" in str(refusal):
-        return f"{what}: there is no such namespace. Create it: kubectl apply --kustomize k8s/base"
+        return f"{what}: there is no such namespace. Create it: kubectl apply --kustomize k8s/overlays/gpu-1"
     if refusal.code == 404 and kind is not JOB:
         return (
             f"{what}: the cluster knows no {kind.name}. Its controller has to be installed, or use the backend 'job'."
@@ -365,7 +365,7 @@ def _advice(refusal: Refusal, kind: Kind, namespace: str, manifest: Manifest) ->
     if refusal.code == 403 and "exceeded quota" in str(refusal):
         return f"{what}: {refusal}. Cancel or remove other jobs, or ask for a larger quota."
     if refusal.code == 403:
-        return f"{what}: {refusal}. The launcher needs the role finemem-launcher of k8s/base."
+        return f"{what}: {refusal}. The launcher needs the role finemem-launcher of k8s/base/accounts.yaml."
     return f"{what}: {refusal}"
 
 
