@@ -251,13 +251,21 @@ def test_a_job_that_succeeded_where_the_launcher_finds_nothing_is_a_failure(laun
         launch.run()
 
 
-def test_a_failing_node_of_the_launcher_raises_its_own_error(launch):
-    def fails(policy):
+def test_a_failing_node_of_the_launcher_raises_its_own_error_when_the_jobs_beside_it_have_ended(launch):
+    failed = threading.Event()
+
+    def fails(raw):
+        failed.set()
         raise ZeroDivisionError
 
-    launch.pipeline = Pipeline([*launch.pipeline.nodes[:-1], a_node("judge", "policy", "table", does=fails)])
+    launch.pipeline += Pipeline([a_node("look", "streams", "picture", does=fails)])
+    launch.catalog["picture"] = MemoryDataset()
+    write = launch.writes("weights", "policy")
+    launch.cluster.scripts["train"] = lambda: (failed.wait(30), write())[1]
     with pytest.raises(ZeroDivisionError):
         launch.run()
+    assert (launch.folder / "policy.json").is_file()
+    assert not (launch.folder / "table.json").exists()
 
 
 def test_log_lines_of_a_pod_come_with_its_group_and_rank_and_hindrances_are_told(launch, caplog):

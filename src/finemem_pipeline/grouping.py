@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -164,22 +165,27 @@ def inputs_digest(pipeline: Pipeline, catalog: CatalogProtocol) -> str:
     for name in sorted(pipeline.inputs()):
         path = None if is_parameter(name) else location(_dataset(catalog, name))
         if path is not None:
-            found[name] = _file_digest(path) if catalog.exists(name) else None
+            found[name] = _file_digest(path, _changed(path)) if catalog.exists(name) else None
     return digest(found)
 
 
 def written(pipeline: Pipeline, catalog: CatalogProtocol) -> list[datetime | None]:
     """When each file that these nodes write was written last; None for one that is not there."""
-    found = []
-    for name in pipeline.all_outputs():
-        path = location(_dataset(catalog, name))
-        if path is not None:
-            files, place = fsspec.core.url_to_fs(path)
-            found.append(files.modified(place) if catalog.exists(name) else None)
-    return found
+    places = {name: location(_dataset(catalog, name)) for name in pipeline.all_outputs()}
+    return [
+        _changed(path) if catalog.exists(name) else None for name, path in sorted(places.items()) if path is not None
+    ]
 
 
-def _file_digest(path: str) -> str:
+def _changed(path: str) -> datetime:
+    files, place = fsspec.core.url_to_fs(path)
+    at: datetime = files.modified(place)
+    return at
+
+
+@cache
+def _file_digest(path: str, changed: datetime) -> str:
+    """A thousand jobs that read the same streams read them once for this."""
     with fsspec.open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

@@ -285,21 +285,25 @@ class _Launch:
         self._left = threading.Event()  # set: threads return, jobs go on
 
     def run(self) -> None:
-        """Returns when all nodes are done. Raises JobFailed once what runs beside a failed group has ended too."""
+        """Returns when all nodes are done. Raises JobFailed, or the error of a node of the launcher, once what runs
+        beside it has ended too.
+        """
         order = TopologicalSorter({name: sorted(group.after) for name, group in self._groups.items()})
         order.prepare()
         waiting: deque[str] = deque()
         here: deque[str] = deque()
         faults: list[str] = []
+        error: Exception | None = None
         while order.is_active():
             for name in order.get_ready():
                 (waiting if self._groups[name].in_pod else here).append(name)
-            while waiting and len(self._threads) < self._config.side_by_side and not faults:
+            while waiting and len(self._threads) < self._config.side_by_side and not (faults or error):
                 self._start(waiting.popleft())
-            if here and not faults:
+            if here and not (faults or error):
                 name = here.popleft()
-                self._run_here(self._groups[name])
-                order.done(name)
+                error = self._run_here(self._groups[name])
+                if error is None:
+                    order.done(name)
             elif self._threads:
                 name, outcome = self._ended.get()
                 self._threads.pop(name).join()
@@ -313,6 +317,9 @@ class _Launch:
                     _log.error("%s", fault, extra=_PLAIN)
             else:
                 break
+        if error is not None:
+            self._runner._suggest_resume_scenario(self._pipeline, self._done, self._catalog)
+            raise error
         if faults:
             raise JobFailed("\n".join([*faults, self._how_to_go_on()]))
 
@@ -356,15 +363,15 @@ class _Launch:
             return False
         return bool(answer == "detach")
 
-    def _run_here(self, group: Group) -> None:
-        for name in group.nodes:
-            [node] = self._pipeline.only_nodes(name).nodes
-            try:
-                Task(node, self._catalog, self._runner._is_async, self._hooks, self._run_id).execute()
-            except Exception:
-                self._runner._suggest_resume_scenario(self._pipeline, self._done, self._catalog)
-                raise
-            self._finished(node)
+    def _run_here(self, group: Group) -> Exception | None:
+        """The error of the node, if it has failed."""
+        [node] = self._pipeline.only_nodes(*group.nodes).nodes
+        try:
+            Task(node, self._catalog, self._runner._is_async, self._hooks, self._run_id).execute()
+        except Exception as error:
+            return error
+        self._finished(node)
+        return None
 
     def _finished(self, node: Node) -> None:
         self._done.add(node)
@@ -443,7 +450,8 @@ class _Launch:
         if isinstance(outcome, FinememError):
             return f"Group {group.name}: {outcome}"
         if isinstance(outcome, Exception):
-            raise outcome
+            _log.error("[%s]", group.name, exc_info=outcome, extra=_PLAIN)
+            return f"Group {group.name}: {type(outcome).__name__}: {outcome}"
         assert outcome is not None, "nobody has left"
         if not outcome.succeeded:
             guilty = next((pod for pod in outcome.pods if pod.pod == outcome.guilty), None)
