@@ -197,3 +197,22 @@ def matrix(project: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFac
         "one_sided": [*run, "--params=matrix.managers=trained+no_memory"],
     }
     return Project(folder, run_all(folder, commands))
+
+
+COMPARE = ["--pipelines=compare"]
+
+
+@pytest.fixture(scope="session")
+def side_by_side(project: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """`compare` from nothing, again, with more seeds and updates, a child alone, and with parameters that are wrong."""
+    folder = tmp_path_factory.mktemp("side_by_side")
+    make_project(folder, project, tiny_model)
+    commands = {
+        "first": [*COMPARE, "--params=compare.steps=1"],
+        "again": [*COMPARE, "--params=compare.steps=1"],
+        "more": [*COMPARE, "--params=compare.steps=2,compare.seeds=0+1"],
+        "alone": [*COMPARE, "--namespaces=csr_only_seed_0", "--params=compare.steps=1,compare.variants=csr_only"],
+        "unknown": [*COMPARE, "--params=compare.variants=fine_men+outcome_only"],
+        "impossible": [*COMPARE, "--params=training.group_size=1,training.reward=fine_mem_moving_average"],
+    }
+    return Project(folder, run_all(folder, commands))
