@@ -212,6 +212,7 @@ def side_by_side(project: Path, tiny_model: Path, tmp_path_factory: pytest.TempP
         "again": [*COMPARE, "--params=compare.steps=1"],
         "more": [*COMPARE, "--params=compare.steps=2,compare.seeds=0+1"],
         "alone": [*COMPARE, "--namespaces=csr_only_seed_0", "--params=compare.steps=1,compare.variants=csr_only"],
+        "fewer": [*COMPARE, "--params=compare.steps=1,compare.seeds=1"],
         "unknown": [*COMPARE, "--params=compare.variants=fine_men+outcome_only"],
         "impossible": [*COMPARE, "--params=training.group_size=1,training.reward=fine_mem_moving_average"],
     }

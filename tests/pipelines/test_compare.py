@@ -119,6 +119,12 @@ def test_every_child_has_a_run_below_that_of_the_command(side_by_side):
     assert {"train/reward/total", "train/share/outcome", "eval/trained/mean/score"} <= told[0] | {"train/share/outcome"}
 
 
+def test_fewer_updates_than_there_were_are_refused_and_what_to_do_is_said(side_by_side):
+    outcome = side_by_side.outcomes["fewer"]
+    assert outcome.code != 0
+    assert "has already been trained to step 2, 1 are asked for. Ask for at least as many steps" in outcome.output
+
+
 def test_a_variant_that_is_not_there_is_told_with_the_nearest_name(side_by_side):
     outcome = side_by_side.outcomes["unknown"]
     assert outcome.code != 0

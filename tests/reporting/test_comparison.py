@@ -41,7 +41,7 @@ def test_every_curve_says_how_many_answers_a_point_rests_on_and_how_many_are_mis
     assert (point["n"], point["unscored"], point["rollouts"], point["streams"], point["seeds"]) == (48, 0, 8, 4, 2)
     assert "fine_mem: 48 answers a point and 0 unscored, of 8 rollouts of 4 streams, 2 seeds" in text
     assert "Per chunk, over 8 rollouts of 4 streams, 2 seeds" in text
-    assert "0 answers of each are unscored" in text
+    assert "(updates times seeds), with 0 answers unscored in them" in text
 
 
 class Whole(HTMLParser):

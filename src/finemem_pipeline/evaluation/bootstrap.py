@@ -69,6 +69,14 @@ class Interval:
     high: float
 
 
+def ends(prefix: str, interval: Interval | None) -> dict[str, float | None]:
+    """An interval as documents hold it: <prefix>low and <prefix>high, None where there is none."""
+    return {
+        f"{prefix}low": interval.low if interval else None,
+        f"{prefix}high": interval.high if interval else None,
+    }
+
+
 def paired_difference(
     a: Iterable[StreamResult],
     b: Iterable[StreamResult],

@@ -14,7 +14,7 @@ from typing import Any
 
 from finemem_pipeline.episodes import Episode
 from finemem_pipeline.evaluation.aggregate import mean_over_sources
-from finemem_pipeline.evaluation.bootstrap import Interval, score_interval, tokens_interval
+from finemem_pipeline.evaluation.bootstrap import ends, score_interval, tokens_interval
 from finemem_pipeline.evaluation.results import (
     OPERATIONS,
     StreamResult,
@@ -110,9 +110,9 @@ def _point(first: int, last: int, updates: Sequence[Update], drawing: Mapping[st
         "first": first,
         "last": last,
         "score": mean.score,
-        **_interval("", score_interval(played, **drawing)),
+        **ends("", score_interval(played, **drawing)),
         "memory_tokens": mean.memory_tokens,
-        **_interval("tokens_", tokens_interval(played, **drawing)),
+        **ends("tokens_", tokens_interval(played, **drawing)),
         "n": sum(score is not None for score in scores),
         "unscored": sum(score is None for score in scores),
         "streams": len({(result.training_seed, result.stream) for result in played}),
@@ -124,7 +124,3 @@ def _point(first: int, last: int, updates: Sequence[Update], drawing: Mapping[st
         },
         "shares": {name: {"mean": fmean(values), "n": len(values)} for name, values in steered.items()},
     }
-
-
-def _interval(prefix: str, interval: Interval | None) -> dict[str, float | None]:
-    return {f"{prefix}low": interval.low if interval else None, f"{prefix}high": interval.high if interval else None}

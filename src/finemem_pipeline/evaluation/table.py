@@ -18,7 +18,7 @@ from finemem_pipeline.evaluation.aggregate import (
 )
 from finemem_pipeline.evaluation.bootstrap import (
     Difference,
-    Interval,
+    ends,
     paired_difference,
     score_interval,
     tokens_interval,
@@ -161,8 +161,8 @@ def _row(
     def mean(cell: Cell, within: Sequence[StreamResult]) -> dict[str, Any]:
         return {
             **asdict(cell),
-            **_interval("", score_interval(within, **drawing)),
-            **_interval("tokens_", tokens_interval(within, **drawing)),
+            **ends("", score_interval(within, **drawing)),
+            **ends("tokens_", tokens_interval(within, **drawing)),
         }
 
     return {
@@ -201,13 +201,6 @@ def _difference(difference: Difference) -> dict[str, Any]:
         **asdict(difference),
         "excludes_zero": difference.excludes_zero,
         "detectable": difference.detectable,
-    }
-
-
-def _interval(prefix: str, interval: Interval | None) -> dict[str, float | None]:
-    return {
-        f"{prefix}low": interval.low if interval else None,
-        f"{prefix}high": interval.high if interval else None,
     }
 
 

@@ -5,7 +5,7 @@ What is read here is the document that `evaluation.variants.compare_trainings` m
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,20 +88,25 @@ def learning_plots(comparison: Comparison) -> list[Plot]:
 def share_plots(comparison: Comparison) -> list[Plot]:
     """What steered each variant: every reward's share of the variance among siblings."""
     curves: Mapping[str, Points] = comparison["curves"]
-    names = list(dict.fromkeys(name for points in curves.values() for point in points for name in point["shares"]))
+    places = {name: place for place, name in enumerate(_steering([p for points in curves.values() for p in points]))}
     drawn = {
         variant: [
             _Line(
                 name,
-                place,
-                tuple((point["first"], point["shares"][name]["mean"]) for point in points if name in point["shares"]),
+                places[name],
+                tuple((_middle(p), p["shares"][name]["mean"]) for p in points if name in p["shares"]),
             )
-            for place, name in enumerate(names)
-            if any(name in point["shares"] for point in points)
+            for name in _steering(points)
         ]
         for variant, points in curves.items()
     }
     return _side_by_side("shares", drawn, lambda variant: _shares_rest_on(curves[variant]))
+
+
+def _steering(points: Points) -> list[str]:
+    """Rewards that had any share; one that is measured and not paid has none."""
+    shares = [(name, share["mean"]) for point in points for name, share in point["shares"].items()]
+    return list(dict.fromkeys(name for name, mean in shares if mean))
 
 
 def operation_plots(comparison: Comparison) -> list[Plot]:
@@ -109,9 +114,7 @@ def operation_plots(comparison: Comparison) -> list[Plot]:
     curves: Mapping[str, Points] = comparison["curves"]
     drawn = {
         variant: [
-            _Line(
-                kind, place, tuple((point["first"], point["operations"][kind]) for point in points if point["rollouts"])
-            )
+            _Line(kind, place, tuple((_middle(p), p["operations"][kind]) for p in points if p["rollouts"]))
             for place, kind in enumerate(KINDS)
         ]
         for variant, points in curves.items()
@@ -202,7 +205,7 @@ def _middle(point: Mapping[str, Any]) -> float:
     return (point["first"] + point["last"]) / 2
 
 
-def _side_by_side(name: str, drawn: Mapping[str, list[_Line]], caption: Any) -> list[Plot]:
+def _side_by_side(name: str, drawn: Mapping[str, list[_Line]], caption: Callable[[str], str]) -> list[Plot]:
     """A picture per variant, all with the same axes."""
     values = [y for lines in drawn.values() for line in lines for _, y in line.points]
     if not values:
@@ -252,27 +255,30 @@ def _chart(
 
 
 def _rests_on(points: Points) -> str:
-    """96 answers a point, 2 unscored, 4 streams, 16 rollouts, 2 seeds"""
-    return (
-        f"{_between(points, 'n')} answers a point and {_between(points, 'unscored')} unscored, of {_rollouts(points)}"
-    )
+    """96 answers a point and 2 unscored, of 16 rollouts of 4 streams, 2 seeds"""
+    return f"{_counted(points, 'n', 'answer')} a point and {_span(points, 'unscored')} unscored, of {_rollouts(points)}"
 
 
 def _rollouts(points: Points) -> str:
-    counts = [f"{_between(points, name)} {name}" for name in ("rollouts", "streams", "seeds")]
-    return " of ".join(counts[:2]) + f", {counts[2]}"
+    rollouts, streams, seeds = (_counted(points, f"{name}s", name) for name in ("rollout", "stream", "seed"))
+    return f"{rollouts} of {streams}, {seeds}"
 
 
 def _shares_rest_on(points: Points) -> str:
     counts = [share["n"] for point in points for share in point["shares"].values()]
     if not counts:
         return "Siblings never differed: nothing steered."
-    return (
-        f"A point is the mean of {_told(counts)} updates; {_between(points, 'unscored')} answers of each are unscored."
-    )
+    missing = _span(points, "unscored")
+    return f"A point is a mean of {_told(counts)} (updates times seeds), with {missing} answers unscored in them."
 
 
-def _between(points: Points, name: str) -> str:
+def _counted(points: Points, name: str, what: str) -> str:
+    """2 seeds, 1 seed"""
+    told = _span(points, name)
+    return f"{told} {what}" if told == "1" else f"{told} {what}s"
+
+
+def _span(points: Points, name: str) -> str:
     return _told([point[name] for point in points])
 
 
@@ -284,7 +290,7 @@ def _told(counts: Sequence[int]) -> str:
 
 def _numbers(variant: str, points: Points) -> Grid:
     """All numbers behind the pictures of one variant."""
-    names = list(dict.fromkeys(name for point in points for name in point["shares"]))
+    names = _steering(points)
     return Grid(
         variant,
         "",

@@ -380,7 +380,7 @@ def _take_up(run: Run, settings: Settings) -> Path | None:
     checkpoint = run.newest_checkpoint()
     if checkpoint is not None and step_of(checkpoint) > settings.steps:
         raise FinememError(
-            f"{run.folder} has already been trained to step {step_of(checkpoint)}, training.steps is {settings.steps}. "
+            f"{run.folder} has already been trained to step {step_of(checkpoint)}, {settings.steps} are asked for. "
             "Ask for at least as many steps, or start anew with training.resume=never."
         )
     run.forget_after(step_of(checkpoint) if checkpoint is not None else 0)
