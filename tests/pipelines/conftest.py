@@ -182,19 +182,14 @@ def bench(project: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="session")
 def matrix(project: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """`matrix` before there are streams, twice, with one reader more, and with parameters that cannot be used."""
+    """`matrix`, and again with one reader more."""
     folder = tmp_path_factory.mktemp("matrix")
     make_project(folder, project, tiny_model)
     run = ["--pipelines=matrix"]
     commands = {
-        "early": run,
         "streams": ["--pipelines=data,qa_generation"],
         "first": run,
-        "again": run,
         "one_more": [*run, "--params=matrix.readers.wide.k=3"],
-        "unknown": [*run, "--params=matrix.backbones=tiny+tinny"],
-        "no_model": [*run, "--params=matrix.readers.smollm2.reasoner.model=data/06_models/base/tyni"],
-        "one_sided": [*run, "--params=matrix.managers=trained+no_memory"],
     }
     return Project(folder, run_all(folder, commands))
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import random
+import re
 from dataclasses import replace
 
 import pytest
@@ -7,7 +9,7 @@ import pytest
 from finemem_pipeline.generation import Sampling
 from finemem_pipeline.manager.prompts import conversation
 from finemem_pipeline.training import tiny_model
-from finemem_pipeline.training.tiny_model import LESSONS, set_up
+from finemem_pipeline.training.tiny_model import LESSONS, disguised, set_up
 
 BRIEF = tuple(replace(each, spec=replace(each.spec, train=12), updates=2, batch=4) for each in LESSONS)
 
@@ -38,6 +40,18 @@ def test_the_same_lessons_make_the_same_weights(folder, tmp_path):
     set_up(tmp_path / "again", BRIEF)
     assert (tmp_path / "again" / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
     assert [each.name for each in tmp_path.iterdir()] == ["again"]
+
+
+def test_a_disguised_demonstration_says_the_same_of_others():
+    told = "Text:\nBoris parks in bay 7436.\nRosa sang.\n\nMemory:\nm1: Boris was late."
+    reply = '[{"op": "INSERT", "content": "Boris parks in bay 7436."}]'
+    other, answer = disguised(told, reply, random.Random(3))
+    name, number = re.search(r"Text:\n(\w+) \w+ in bay (\d{4})\.", other).groups()
+    assert (name, number) != ("Boris", "7436")
+    assert f"m1: {name} " in other  # one name, one disguise
+    assert other.startswith("Text:\n")
+    assert "\n\nMemory:\nm1: " in other
+    assert answer == '[{"op": "INSERT", "content": "' + other.splitlines()[1] + '"}]'
 
 
 def test_lessons_have_streams_that_no_run_is_given_by_default(project):

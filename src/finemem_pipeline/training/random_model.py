@@ -33,10 +33,11 @@ def draw(
     vocabulary: int,
     dropout: float = 0.0,
     chat_template: str = EVERY_TURN,
+    single_digits: bool = False,
 ) -> None:
     """Puts a Llama of two layers of random weights there, and a tokenizer made for `texts`.
 
-    The end token pads too, as in SmolLM2.
+    The end token pads too, as in SmolLM2. With `single_digits` a number is as many tokens as it has digits.
     """
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -46,7 +47,8 @@ def draw(
 
     quieten()
     words = Tokenizer(models.BPE(unk_token="<u>"))
-    words.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    apart = [pre_tokenizers.Digits(individual_digits=True)] if single_digits else []
+    words.pre_tokenizer = pre_tokenizers.Sequence([*apart, pre_tokenizers.ByteLevel(add_prefix_space=False)])
     words.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,

@@ -1,9 +1,10 @@
-"""A backbone of half a million weights that knows one thing: to keep the facts of planted streams. Made here, from
+"""A backbone of 0.4 million weights that knows one thing: to keep the facts of planted streams. Made here, from
 nothing, in minutes on one core; so a second backbone, of another size and another history, is there without a download.
 
 It imitates the scripted teacher, first on chunks of two sentences, where copying is learned quickest, then on longer
-ones. Its streams have seeds of their own and the words of training streams; a third of the words of test streams is
-new to it. Its chat template leaves out the system turn: who can do one thing only needs no instructions.
+ones. Its streams have seeds of their own and the words of training streams, many of them replaced by made-up ones:
+else it learns the words by heart, and half of those of test streams are new to it. Its chat template leaves out the
+system turn: who can do one thing only needs no instructions.
 
     python -m finemem_pipeline.training.tiny_model data/06_models/base/tiny-llama
 """
@@ -13,12 +14,12 @@ from __future__ import annotations
 import logging
 import os
 import random
+import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -54,15 +55,24 @@ LESSONS = (
         PlantedSpec(
             train=6000, chunks=1, facts_per_chunk=1, distractors_per_chunk=1, corrections=0.0, two_step=0.0, seed=101
         ),
-        updates=600,
+        updates=400,
         batch=64,
     ),
-    Lesson(PlantedSpec(train=2000, chunks=(1, 2), facts_per_chunk=1, distractors_per_chunk=2, seed=102), 150, 48),
-    Lesson(PlantedSpec(train=2500, chunks=(1, 4), seed=103), 500, 32),
+    Lesson(PlantedSpec(train=2000, chunks=(1, 2), facts_per_chunk=1, distractors_per_chunk=2, seed=102), 130, 48),
+    Lesson(PlantedSpec(train=2500, chunks=(1, 4), seed=103), 370, 32),
 )
 LEARNING_RATE = 3e-3
 WARM_UP = 50  # updates
 LONGEST_MEMORY = 512  # words
+
+OTHER_NUMBERS, OTHER_NAMES, OTHER_WORDS = 0.8, 0.5, 0.2
+"""Shares of the numbers, capitalised and other words of a demonstration that are replaced."""
+
+_WORD = re.compile(r"\b(?:[A-Za-z]+|[0-9]+)\b")
+_HEADINGS = {"Text", "Memory", "empty"}  # of the prompt
+_STARTS = [*"bcdfghjklmnprstvwz", "br", "ch", "cr", "sh", "st", "tr"]
+_VOWELS = [*"aeiou", "ai", "ei", "ou"]
+_ENDS = ["", *"nrsltmk"]
 
 
 def set_up(folder: Path, lessons: Sequence[Lesson] = LESSONS) -> bool:
@@ -84,27 +94,58 @@ def _make(folder: Path, lessons: Sequence[Lesson]) -> None:
 
     from finemem_pipeline.training.warm_start import demonstrations
 
+    rng = random.Random(0)
     prompter = Prompter(BM25(), lambda text: len(text.split()), LONGEST_MEMORY)
-    shown = [demonstrations(list(generate(each.spec, "train")), Teacher(), prompter, sys.maxsize) for each in lessons]
-    words = [f"{each['prompt'][-1]['content']}\n{each['completion'][0]['content']}" for each in islice(shown[-1], 3000)]
-    random_model.draw(folder, words, hidden=128, vocabulary=1000, chat_template=USER_ALONE)
+    shown = [
+        [
+            disguised(each["prompt"][-1]["content"], each["completion"][0]["content"], rng)
+            for each in demonstrations(list(generate(lesson.spec, "train")), Teacher(), prompter, sys.maxsize)
+        ]
+        for lesson in lessons
+    ]
+    texts = ["\n".join(each) for each in shown[-1]]
+    random_model.draw(folder, texts, hidden=128, vocabulary=1000, chat_template=USER_ALONE, single_digits=True)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder)
-    _teach(model, lessons, [[_pair(tokenizer, each) for each in some] for some in shown])
+    _teach(model, lessons, [[_ids(tokenizer, *each) for each in some] for some in shown], rng)
     model.save_pretrained(folder)
 
 
-def _pair(tokenizer: Any, shown: dict[str, Any]) -> Pair:
-    prompt = tokenizer.apply_chat_template(shown["prompt"], add_generation_prompt=True, tokenize=False)
-    reply = shown["completion"][0]["content"] + tokenizer.eos_token
-    return tokenizer(prompt)["input_ids"], tokenizer(reply)["input_ids"]
+def disguised(told: str, reply: str, rng: random.Random) -> tuple[str, str]:
+    """The same demonstration with many of its words and most of its numbers replaced by others, in both texts alike."""
+    other: dict[str, str] = {}
+    for word in dict.fromkeys(_WORD.findall(told)):
+        if word.isdigit() and rng.random() < OTHER_NUMBERS:
+            other[word] = "".join(rng.choice("0123456789") for _ in word)
+        elif word.istitle() and word not in _HEADINGS and rng.random() < OTHER_NAMES:
+            other[word] = _word(rng).capitalize()
+        elif word.islower() and word not in _HEADINGS and len(word) > 3 and rng.random() < OTHER_WORDS:
+            other[word] = _word(rng)
+    return _renamed(told, other), _renamed(reply, other)
 
 
-def _teach(model: Any, lessons: Sequence[Lesson], pairs: Sequence[Sequence[Pair]]) -> None:
+def _renamed(text: str, other: Mapping[str, str]) -> str:
+    return _WORD.sub(lambda found: other.get(found[0], found[0]), text)
+
+
+def _word(rng: random.Random) -> str:
+    """toceit, fol"""
+    syllables = (rng.choice(_STARTS) + rng.choice(_VOWELS) for _ in range(rng.randint(1, 3)))
+    return "".join(syllables) + rng.choice(_ENDS)
+
+
+def _ids(tokenizer: Any, told: str, reply: str) -> Pair:
+    prompt = tokenizer.apply_chat_template(
+        [{"role": "user", "content": told}], add_generation_prompt=True, tokenize=False
+    )
+    return tokenizer(prompt)["input_ids"], tokenizer(reply + tokenizer.eos_token)["input_ids"]
+
+
+def _teach(model: Any, lessons: Sequence[Lesson], pairs: Sequence[Sequence[Pair]], rng: random.Random) -> None:
     """AdamW on the loss of the replies; the rate rises at first and then falls in a line over all lessons."""
     import torch
 
-    rng, total, done = random.Random(0), sum(each.updates for each in lessons), 0
+    total, done = sum(each.updates for each in lessons), 0
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98))
     with Bar("teaching the tiny model", total) as bar:
         for lesson, known in zip(lessons, pairs, strict=True):
