@@ -146,7 +146,7 @@ class Api:
         except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as fault:
             raise Unreachable(f"{self.where}: {_words(fault)}") from fault
         except ApiException as fault:  # TLS
-            raise Unreachable(f"{self.where}: {fault.reason}") from fault
+            raise Unreachable(f"{self.where}: {str(fault.reason).replace(chr(10), ' ')}") from fault
 
     def _send(
         self,
