@@ -33,11 +33,11 @@ def test_the_parameters_of_every_environment_are_sound(environment):
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
-def test_the_catalog_of_every_environment_resolves_and_keeps_to_data(environment):
-    found = loader(environment)["catalog"]
+def test_the_catalog_of_every_environment_resolves_and_keeps_to_the_place_of_data(environment):
+    found, place = loader(environment)["catalog"], loader(environment)["globals"]["data"]
     catalog = DataCatalog.from_config(found)
     assert all(catalog.get(name) is not None for name in found)
-    assert all(entry["filepath"].startswith("data/") for entry in found.values())
+    assert all(entry["filepath"].startswith(f"{place}/") for entry in found.values())
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 import yaml
+from kedro.config import OmegaConfigLoader
 
 from finemem_pipeline.pipeline_registry import register_pipelines
+from finemem_pipeline.settings import CONFIG_LOADER_ARGS
 
 PROJECT = Path(__file__).resolve().parents[1]
 STAGES: dict[str, dict[str, Any]] = yaml.safe_load((PROJECT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
@@ -24,7 +26,7 @@ def paths(entries: list[Any]) -> set[str]:
 
 
 def catalog() -> dict[str, str]:
-    found = yaml.safe_load((PROJECT / "conf/base/catalog.yml").read_text(encoding="utf-8"))
+    found = OmegaConfigLoader(conf_source=str(PROJECT / "conf"), env="base", **CONFIG_LOADER_ARGS)["catalog"]
     return {name: entry["filepath"] for name, entry in found.items()}
 
 

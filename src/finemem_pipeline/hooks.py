@@ -44,7 +44,7 @@ from kedro.framework.hooks import hook_impl
 from kedro.pipeline import Node, Pipeline
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from finemem_pipeline import progress
+from finemem_pipeline import progress, store
 from finemem_pipeline.beside import beside
 from finemem_pipeline.config import Child, CompareConfig
 from finemem_pipeline.errors import FinememError, unknown
@@ -391,6 +391,8 @@ class MlflowHook:
         unsent = tracker.finish(status)
         if unsent:
             path = keep(unsent, self._models, tracker.run_id)
+            with contextlib.suppress(store.StoreError):
+                store.put(path)
             _log.warning("MLflow did not take %d entries of this run; they are in %s", len(unsent), path)
 
 

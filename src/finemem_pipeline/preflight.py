@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 
-from finemem_pipeline import wiring
+from finemem_pipeline import store, wiring
 from finemem_pipeline.benchmarks import BENCHMARKS, FINDERS
 from finemem_pipeline.benchmarks.streams import SPLITS
 from finemem_pipeline.config import (
@@ -17,6 +17,7 @@ from finemem_pipeline.config import (
     BM25Config,
     EndpointConfig,
     Parameters,
+    ReaderConfig,
     RetrieverConfig,
     TrainingConfig,
     TransformersConfig,
@@ -63,23 +64,29 @@ def check(parameters: Parameters, nodes: set[str]) -> None:
     not loaded.
     """
     data, evaluation = parameters.data, parameters.evaluation
+    _kept_where_data_is(parameters, nodes)
     if nodes & READS and data.source != "planted" and data.path is not None:
+        store.fetch(data.path)
         for split in SPLITS:
             FINDERS[data.source](data.path, split)
     _study_is_possible(parameters, nodes)
     if nodes & NEEDS_HELD_OUT:
         for benchmark in evaluation.held_out(parameters.benchmarks).values():
             if benchmark is not None:
+                store.fetch(benchmark.path)
                 for _ in BENCHMARKS[benchmark.source](benchmark.path, benchmark.split):
                     break  # the loader checks every row before it gives out the first
-    recipe = parameters.recipes.recipe(parameters.training.recipe)
-    if nodes & NEEDS_POLICY or (nodes & (READS | NEEDS_HELD_OUT) and data.max_chunk_tokens is not None):
-        model_is_there(recipe.model, f"recipes.{parameters.training.recipe}.model")
+    for where, model in _models(parameters, nodes):
+        model_is_there(model, where)
     if nodes & TRAINS:
         _processes_can_share(parameters.training)
-    for backbone in parameters.matrix.backbones if nodes & NEEDS_BACKBONES else ():
-        model_is_there(parameters.recipes.recipe(backbone).model, f"recipes.{backbone}.model")
     _backends_answer(parameters, nodes)
+
+
+def fetch_models(parameters: Parameters, nodes: set[str]) -> None:
+    """Brings here the models that these nodes load, where data is kept elsewhere and they are kept with it."""
+    for _, model in _models(parameters, nodes):
+        store.fetch(Path(model))
 
 
 def _processes_can_share(training: TrainingConfig) -> None:
@@ -123,6 +130,7 @@ def _study_is_possible(parameters: Parameters, nodes: set[str]) -> None:
     data, bench, known = parameters.data, parameters.credit_bench, parameters.rewards.root
     if nodes & MEASURES:
         if data.source != "planted" and data.path is not None:
+            store.fetch(data.path)
             FINDERS[data.source](data.path, "test")
         if "shapley" in bench.schemes and parameters.reader.k > MOST:
             raise PreflightError(
@@ -135,14 +143,60 @@ def _study_is_possible(parameters: Parameters, nodes: set[str]) -> None:
                 raise PreflightError(unknown("credit_bench.learning.variants", name, known, "reward variant"))
 
 
+def _models(parameters: Parameters, nodes: set[str]) -> list[tuple[str, str]]:
+    """Where the parameters name a model that these nodes load, and its folder or id."""
+    data, recipe = parameters.data, parameters.recipes.recipe(parameters.training.recipe)
+    found = []
+    if nodes & NEEDS_POLICY or (nodes & (READS | NEEDS_HELD_OUT) and data.max_chunk_tokens is not None):
+        found.append((f"recipes.{parameters.training.recipe}.model", recipe.model))
+    for backbone in parameters.matrix.backbones if nodes & NEEDS_BACKBONES else ():
+        found.append((f"recipes.{backbone}.model", parameters.recipes.recipe(backbone).model))
+    for where, retriever in _retrievers(parameters, nodes).items():
+        if not isinstance(retriever, BM25Config):
+            found.append((f"{where}.model", retriever.model))
+    for where, backend in _backends(parameters, nodes):
+        if isinstance(backend, TransformersConfig):
+            found.append((f"{where}.model", backend.model))
+    return found
+
+
 def _backends_answer(parameters: Parameters, nodes: set[str]) -> None:
-    matrix = parameters.matrix
-    cells = matrix.readers.root if nodes & PLAYS_CELLS else ()
-    readers = {f"matrix.readers.{name}": matrix.readers.reader(name, parameters.reader) for name in cells}
-    if nodes & NEEDS_READER:
-        readers["reader"] = parameters.reader
+    for retriever in _retrievers(parameters, nodes).values():
+        if not isinstance(retriever, BM25Config) and retriever.encoder == "sentence_transformers":
+            need_sentence_transformers(retriever.model)
+    for _, backend in _backends(parameters, nodes):
+        if isinstance(backend, EndpointConfig):
+            wiring.endpoint(backend).check()
+
+
+def _kept_where_data_is(parameters: Parameters, nodes: set[str]) -> None:
+    """What a run writes must lie in the data folder where that is kept elsewhere."""
+    for where, path, writers in (
+        ("training.folder", parameters.training.folder, TRAINS | {"warm_start_policy"}),
+        ("questions.cache", parameters.questions.cache, WRITES_QUESTIONS),
+        ("credit_bench.folder", parameters.credit_bench.folder, MEASURES | LEARNS),
+    ):
+        if nodes & writers and not store.can_keep(path):
+            raise PreflightError(f"{where}: {path} lies outside data/, and this environment keeps data/ alone.")
+
+
+def _readers(parameters: Parameters, nodes: set[str]) -> dict[str, ReaderConfig]:
+    """By where the parameters have them, the readers that these nodes ask."""
+    cells = parameters.matrix.readers
+    found = {f"matrix.readers.{name}": cells.reader(name, parameters.reader) for name in cells.root}
+    return {**(found if nodes & PLAYS_CELLS else {}), **({"reader": parameters.reader} if nodes & NEEDS_READER else {})}
+
+
+def _retrievers(parameters: Parameters, nodes: set[str]) -> dict[str, RetrieverConfig]:
+    """By where the parameters have them, the retrievers that these nodes build."""
+    readers = _readers(parameters, nodes) | ({"reader": parameters.reader} if nodes & NEEDS_RETRIEVER else {})
+    return {f"{where}.retriever": reader.retriever for where, reader in readers.items()}
+
+
+def _backends(parameters: Parameters, nodes: set[str]) -> list[tuple[str, object]]:
+    """Where the parameters name a language model that these nodes ask, and what they say of it."""
     backends: list[tuple[str, object]] = []
-    for where, reader in readers.items():
+    for where, reader in _readers(parameters, nodes).items():
         backends += [(f"{where}.reasoner", reader.reasoner), (f"{where}.judge", reader.judge)]
     if nodes & WRITES_QUESTIONS:
         backends.append(("questions.writer", parameters.questions.writer))
@@ -150,31 +204,18 @@ def _backends_answer(parameters: Parameters, nodes: set[str]) -> None:
     asked = {
         *(parameters.evaluation.managers if nodes & PLAYS else ()),
         *(parameters.compare.managers if nodes & PLAYS_REFERENCES else ()),
-        *(matrix.managers if nodes & PLAYS_CELLS else ()),
+        *(parameters.matrix.managers if nodes & PLAYS_CELLS else ()),
     }
     if asked.intersection(MODEL_MANAGERS):
         backends.append(("evaluation.generator", parameters.evaluation.generator))
-    for where, backend in backends:
-        if isinstance(backend, EndpointConfig):
-            wiring.endpoint(backend).check()
-        elif isinstance(backend, TransformersConfig):
-            model_is_there(backend.model, f"{where}.model")
-    if nodes & NEEDS_RETRIEVER:
-        readers["reader"] = parameters.reader
-    for where, reader in readers.items():
-        _retriever_is_there(reader.retriever, f"{where}.retriever")
-
-
-def _retriever_is_there(retriever: RetrieverConfig, where: str) -> None:
-    if not isinstance(retriever, BM25Config):
-        model_is_there(retriever.model, f"{where}.model")
-        if retriever.encoder == "sentence_transformers":
-            need_sentence_transformers(retriever.model)
+    return backends
 
 
 def model_is_there(model: str, where: str) -> None:
     """A local folder with a config.json, or else the id of a Hub model that is in the cache or within reach."""
     folder = Path(model)
+    if store.there(folder):
+        return
     if (folder / "config.json").is_file():
         lacking = [what for what, names in PARTS.items() if not any(any(folder.glob(name)) for name in names)]
         if lacking:

@@ -1,8 +1,8 @@
 """Kedro's session, and what frames a run.
 
 Errors meant for the user come without a traceback, SIGTERM ends a run with RESUME_EXIT_CODE, relative paths in
-parameters are relative to the project, whatever folder the command was typed in; what is missing is told before the
-first node, and the result after the last.
+parameters are relative to the project, whatever folder the command was typed in; data is kept where globals.yml says;
+what is missing is told before the first node, and the result after the last.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from kedro.framework.session import KedroSession
 from kedro.io import CatalogProtocol
 from kedro.io.core import is_parameter
 from kedro.pipeline import Pipeline
+from kedro.pipeline.node import Node
 from kedro.runner import AbstractRunner
 
-from finemem_pipeline import launch, stopping
+from finemem_pipeline import launch, stopping, store
 from finemem_pipeline.config import ConfigError, Parameters, parse_parameters
 from finemem_pipeline.errors import FinememError, unknown
 from finemem_pipeline.grouping import PARAMETERS, parameters_digest
@@ -49,10 +50,11 @@ class FinememSession(KedroSession):
             try:
                 launcher = self._launcher(kwargs.get("runner"), kwargs.get("pipeline_names") or [])
                 kwargs = self._prepared(kwargs)
-                if launcher is None:
-                    return super().run(*args, **kwargs)
-                with launcher.begun(self._hook_manager, self._data(), self._conf_source_for_pods()):
-                    return super().run(*args, **{**kwargs, "runner": launcher})
+                with store.kept_in(self._data(), self._project_path):
+                    if launcher is None:
+                        return super().run(*args, **kwargs)
+                    with launcher.begun(self._hook_manager, self._data(), self._conf_source_for_pods()):
+                        return super().run(*args, **{**kwargs, "runner": launcher})
             except Rendered:
                 return {}
             except _Several as needed:
@@ -186,22 +188,24 @@ class ResultHook:
             from finemem_pipeline.reporting.table import print_table
 
             print_table(catalog.load("evaluation_table"))
-            click.echo(f"Report: {catalog.load('report_path')}")
+            click.echo(f"Report: {store.told(Path(catalog.load('report_path')))}")
         if {"comparison", "comparison_path"} <= pipeline.all_outputs():
             from finemem_pipeline.reporting.table import print_table
 
             print_table(catalog.load("comparison")["table"])
-            click.echo(f"Comparison: {catalog.load('comparison_path')}")
+            click.echo(f"Comparison: {store.told(Path(catalog.load('comparison_path')))}")
         if "table_paths" in pipeline.all_outputs():
             paths = catalog.load("table_paths")
-            click.echo(f"Table of record: {paths['page']} and {paths['csv']}")
+            page, csv = (store.told(Path(paths[name])) for name in ("page", "csv"))
+            click.echo(f"Table of record: {page} and {csv}")
         if {"matrix_table", "matrix_paths"} <= pipeline.all_outputs():
             from finemem_pipeline.reporting.grid import print_grids
             from finemem_pipeline.reporting.matrix import matrix_grids, verdict
 
             matrix, paths = catalog.load("matrix_table"), catalog.load("matrix_paths")
             print_grids(matrix_grids(matrix))
-            click.echo(f"{verdict(matrix)}.\nMatrix: {paths['page']} and {paths['csv']}")
+            page, csv = (store.told(Path(paths[name])) for name in ("page", "csv"))
+            click.echo(f"{verdict(matrix)}.\nMatrix: {page} and {csv}")
         if {node.name for node in pipeline.nodes} == {"held_out_streams", "estimate_cost"}:
             from finemem_pipeline.reporting.estimate import estimate_lines
 
@@ -211,7 +215,7 @@ class ResultHook:
             from finemem_pipeline.reporting.grid import print_grids
 
             print_grids(credit_grids(catalog.load("credit_summary")))
-            click.echo(f"Report: {catalog.load('credit_report_path')}")
+            click.echo(f"Report: {store.told(Path(catalog.load('credit_report_path')))}")
 
 
 class ParametersHook:
@@ -228,6 +232,7 @@ class ParametersHook:
         launched = run_params.get("runner") == CLUSTERED  # then a namespace runs in a pod, which looks for itself
         here = [node for node in pipeline.nodes if not (launched and node.namespace)]
         names = {node.short_name for node in here}
+        store.check()
         check(self.parameters, names)
         others = Pipeline([node for node in pipeline.nodes if node.name not in EVALUATES])
         if os.environ.get(PARAMETERS, "") not in ("", parameters_digest(pipeline, catalog)):
@@ -245,6 +250,12 @@ class ParametersHook:
                     "Run kedro run in a terminal, or take 1."
                 )
             raise _Several(processes)
+
+    @hook_impl
+    def before_node_run(self, node: Node) -> None:
+        from finemem_pipeline.preflight import fetch_models
+
+        fetch_models(self.parameters, {node.short_name})
 
 
 def _inputs_are_there(pipeline: Pipeline, catalog: CatalogProtocol, needless: set[str]) -> None:

@@ -2,6 +2,8 @@
 
 import os
 
+from omegaconf.resolvers import oc
+
 from finemem_pipeline.hooks import MlflowHook
 from finemem_pipeline.session import FinememSession, ParametersHook, ResultHook
 
@@ -16,6 +18,7 @@ SESSION_CLASS = FinememSession
 HOOKS = (MlflowHook(), ResultHook(), ParametersHook())
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow",)  # two hooks would open two runs
 CONFIG_LOADER_ARGS = {
+    "custom_resolvers": {"oc.env": oc.env},  # for globals.yml; Kedro has it for credentials alone
     "base_env": "base",
     "default_run_env": "local",
     "config_patterns": {"mlflow": ["mlflow*"], "runner": ["runner*"]},

@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from finemem_pipeline import store
 from finemem_pipeline.benchmarks import FINDERS, planted
 from finemem_pipeline.benchmarks.cutting import cut_chunks
 from finemem_pipeline.benchmarks.streams import SPLITS
@@ -62,6 +63,7 @@ def raw_streams(data: DataConfig) -> Path:
         return data.path
     folder = data.path or PLANTED_FOLDER
     planted.write(folder, planted.PlantedSpec(**data.planted.model_dump()))
+    store.put(folder)
     return folder
 
 
@@ -103,6 +105,7 @@ def count_tokens(model: str) -> CountTokens:
     """Token counts of the model's tokenizer; texts seen before are not counted again."""
     from transformers import AutoTokenizer
 
+    store.fetch(Path(model))
     tokenizer = AutoTokenizer.from_pretrained(model)
     return lru_cache(maxsize=200_000)(lambda text: len(tokenizer.encode(text, add_special_tokens=False)))
 

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -76,12 +76,12 @@ def make_project(folder: Path, source: Path, model: Path) -> None:
     write_episodes(folder / "all.jsonl.gz", streams)
 
 
-def run_all(folder: Path, commands: dict[str, Sequence[str]]) -> dict[str, Outcome]:
-    """Every command's outcome, by name."""
+def run_all(folder: Path, commands: dict[str, Sequence[str]], more: Mapping[str, str] = {}) -> dict[str, Outcome]:
+    """Every command's outcome, by name; `more` is added to the environment."""
     told = subprocess.run(
         [sys.executable, "-c", RUN, json.dumps(commands)],
         cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", **more},
         capture_output=True,
         text=True,
         check=False,
@@ -212,3 +212,57 @@ def side_by_side(project: Path, tiny_model: Path, tmp_path_factory: pytest.TempP
         "impossible": [*COMPARE, "--params=training.group_size=1,training.reward=fine_mem_moving_average"],
     }
     return Project(folder, run_all(folder, commands))
+
+
+EVALUATED = "evaluation.managers=trained+warm_started+imitation+untrained+raw_chunks"
+
+
+@dataclass(frozen=True)
+class Machines:
+    """Projects that share a place for their data and nothing else. `alone` has done the same by itself."""
+
+    place: str
+    first: Project
+    second: Project
+    third: Project
+    alone: Project
+
+
+@pytest.fixture(scope="session", params=["s3", "volume"])
+def machines(
+    request: pytest.FixtureRequest, project: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Machines:
+    """One machine makes the data and trains two updates, one trains on and evaluates, one evaluates again.
+
+    Only the first one is given the model of the recipe, and it puts it where data is kept.
+    """
+    top = tmp_path_factory.mktemp("machines")
+    place, more = str(top / "volume"), {}
+    if request.param == "s3":
+        place, more = f"s3://finemem/{top.name}", request.getfixturevalue("s3_environment")
+    for name in ("first", "second", "third", "alone"):
+        make_project(top / name, project, tiny_model)
+        if name != "alone":
+            (top / name / "conf" / "test" / "globals.yml").write_text(f"data: {place}\n")
+    for name in ("second", "third"):
+        shutil.rmtree(top / name / "data")
+    subprocess.run(
+        [sys.executable, "-m", "finemem_pipeline.store", "put", "data/06_models/base/tiny", "--env=test"],
+        cwd=top / "first",
+        env={**os.environ, **more},
+        check=True,
+        capture_output=True,
+    )
+    evaluate = ["--pipelines=evaluate", f"--params=training.steps=4,{EVALUATED}"]
+    commands = {
+        "first": {"trained": ["--pipelines=data,qa_generation,train", "--params=training.steps=2"]},
+        "second": {
+            "trained": ["--pipelines=train", "--params=training.steps=4"],
+            "evaluated": evaluate,
+            "seeds": ["--pipelines=evaluate", "--params=evaluation.managers=trained,evaluation.training_seeds=0"],
+        },
+        "third": {"evaluated": evaluate},
+        "alone": {"trained": [f"--params=training.steps=4,{EVALUATED}"]},
+    }
+    done = {name: Project(top / name, run_all(top / name, each, more)) for name, each in commands.items()}
+    return Machines(place, **done)

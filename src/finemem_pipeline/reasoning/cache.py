@@ -66,6 +66,21 @@ class AnswerCache:
             # Once more, into the fresh file, where the first try met a damaged one.
             _ = self._use(lambda connection: _insert(connection, rows)) or self._use(lambda c: _insert(c, rows))
 
+    def copy(self, path: Path) -> None:
+        """Writes all replies of the file to another one."""
+
+        def back_up(connection: sqlite3.Connection) -> None:
+            with closing(sqlite3.connect(path)) as other:
+                connection.backup(other)
+
+        self._use(back_up)
+
+    def take_in(self, path: Path) -> None:
+        """Adds the replies of another file."""
+        with closing(sqlite3.connect(path)) as other:
+            rows = other.execute("SELECT * FROM replies").fetchall()
+        self._use(lambda connection: _insert(connection, rows))
+
     def _use(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
         """What `work` returns, or None if the file was damaged and is now set aside.
 

@@ -19,6 +19,7 @@ import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,8 @@ class Keeping:
     """Steps whose checkpoints are not dropped."""
     kept: Callable[[int], None] = lambda step: None
     """Told of every checkpoint that is in its place."""
+    fill: Callable[[Path], None] = lambda folder: None
+    """Puts more files into a checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,16 +152,17 @@ class Checkpointed(Trainer):
             together()  # the folder is there
             super()._save_checkpoint(self.model, None)
             together()  # all have written their part of it
-            together()  # it is in its place
+            self._team.from_first(lambda: None)  # it is in its place
             return
         with keeping.run.writing_checkpoint(step) as folder:
             together()
             super()._save_checkpoint(self.model, None)
             for name, content in beside.items():
                 write_json(folder / name, content)
+            keeping.fill(folder)
             together()
         keeping.run.prune_checkpoints(keeping.most, keeping.spared(self.state))
-        together()
+        self._team.from_first(lambda: keeping.run.put_checkpoint(step))
 
     def _save_as_it_was(self) -> None:
         """A checkpoint of the last whole update, in the middle of the next one."""

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from finemem_pipeline import store
 from finemem_pipeline.reasoning import Asked, Reasoner, Reply
 from finemem_pipeline.reasoning.cache import AnswerCache
 from finemem_pipeline.reasoning.reader import Reader
+
+ANSWERS = "answers.sqlite"
 
 
 class Paid:
@@ -59,6 +63,28 @@ class Paid:
                 except ValueError:
                     break
         return rows
+
+
+class Answers:
+    """What a run has paid for so far, packed into its checkpoints where data is kept elsewhere: there the run may go on
+    on a machine that has no answers. Where data is kept here, the cache outlives the run by itself.
+    """
+
+    def __init__(self, cache: AnswerCache | None, paid: Path) -> None:
+        self._cache = cache if cache is not None and cache.path is not None else None
+        self._paid = paid
+
+    def pack(self, checkpoint: Path) -> None:
+        """Puts them into a checkpoint that is being written."""
+        if self._cache is not None and store.elsewhere():
+            self._cache.copy(checkpoint / ANSWERS)
+            shutil.copyfile(self._paid, checkpoint / self._paid.name)
+
+    def unpack(self, checkpoint: Path) -> None:
+        """Takes them from a checkpoint, unless the run was here all the time."""
+        if self._cache is not None and (checkpoint / ANSWERS).is_file() and not self._paid.exists():
+            self._cache.take_in(checkpoint / ANSWERS)
+            shutil.copyfile(checkpoint / self._paid.name, self._paid)
 
 
 class _Cache(AnswerCache):

@@ -7,6 +7,9 @@
                       checkpoints/.writing/          a checkpoint that is being written
                       policy-00008/        the weights after 8 updates, renamed into place when whole
                       not_finite/step-00007/  an update that was not made: its loss was no number
+
+Where data is kept elsewhere (`store`), checkpoints and results are put there as they come, metrics and rollouts with
+them, and a run goes on from the newest checkpoint that is whole, here or there.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from finemem_pipeline import store
 from finemem_pipeline.errors import FinememError
 
 log = logging.getLogger(__name__)
@@ -59,8 +63,10 @@ class Run:
         run = cls(root / f"{kind}-{digest(config)}")
         if fresh:
             remove(run.folder)
+            store.drop(run.folder)
         run.folder.mkdir(parents=True, exist_ok=True)
         write_json(run.folder / "config.json", config)
+        store.put(run.folder / "config.json")
         return run
 
     @contextmanager
@@ -75,6 +81,7 @@ class Run:
                     "training.seed or training.folder."
                 ) from error
             self._sweep()
+            store.claim(self.folder)
             yield
 
     def _sweep(self) -> None:
@@ -108,6 +115,19 @@ class Run:
         """Where the finished result of that name stands, or will stand."""
         return self.folder / name
 
+    def has(self, name: str) -> bool:
+        """Whether the finished result of that name is here, or has been brought here with the metrics of the run."""
+        place = self.result(name)
+        if place.exists():
+            if store.put_again(place):  # made while data was kept here, or while the store did not answer
+                store.put(*self._told())
+            return True
+        if not store.fetch_whole(place):
+            return False
+        store.fetch(self.metrics_file)
+        store.fetch(self.rollouts_folder)
+        return True
+
     def keep(self, name: str, save: Callable[[Path], None]) -> Path:
         """Lets `save` fill a folder beside, then renames it into place."""
         place = self.result(name)
@@ -120,6 +140,8 @@ class Run:
             os.replace(part, place)
         finally:
             remove(part)
+        store.put(*self._told())
+        store.put_whole(place)
         return place
 
     @contextmanager
@@ -164,6 +186,56 @@ class Run:
             if step_of(path) not in spared:
                 remove(path)
 
+    def put_checkpoint(self, step: int) -> None:
+        """Puts it where data is kept, with metrics and rollouts, and drops there what was dropped here.
+
+        Raises Superseded where another machine has taken up the run. A store that does not take it costs a warning:
+        the next checkpoint is tried again.
+        """
+        if not store.elsewhere():
+            return
+        try:
+            store.claimed(self.folder)
+            kept = self._checkpoints_elsewhere()
+            before = max((step_of(path) for path in kept if step_of(path) < step), default=0)
+            store.put(*self._told(after=before))
+            for path in self.checkpoints():
+                if path not in kept or step_of(path) == step:
+                    store.put_whole(path)
+            for path in kept:
+                if not path.exists():
+                    store.drop(path)
+        except store.StoreError as error:
+            log.warning("%s: checkpoint %d was not stored, training goes on: %s", self.folder.name, step, error)
+
+    def catch_up(self) -> None:
+        """Brings the run here if another machine has come further with it; what was here of it goes."""
+        kept = self._checkpoints_elsewhere()
+        newest = self.newest_checkpoint()
+        if not kept or (newest is not None and step_of(newest) >= step_of(kept[-1])):
+            return
+        remove(self.rollouts_folder)
+        for path in self.folder.iterdir():
+            if path.is_file() and path.name != "config.json":
+                path.unlink()
+        store.fetch(self.metrics_file)
+        store.fetch(self.rollouts_folder)
+        for path in kept:  # the newest one comes last: a kill in between leaves a run that is behind
+            try:
+                store.fetch_whole(path)
+            except store.Damaged as error:
+                log.warning("%s", error)
+                store.drop(path)
+
+    def _checkpoints_elsewhere(self) -> list[Path]:
+        """Those that are whole where data is kept, oldest first."""
+        return sorted(store.whole(self.checkpoints_folder), key=step_of)
+
+    def _told(self, after: int = 0) -> list[Path]:
+        """The metrics, and the rollouts of updates after that one."""
+        rollouts = [path for path in self.rollouts_folder.glob("step-*.jsonl") if rollouts_step(path) > after]
+        return [path for path in (self.metrics_file, *rollouts) if path.is_file()]
+
     def forget_after(self, step: int) -> None:
         """Drops metrics and rollouts of later steps: the run is about to play them again."""
         rows = [row for row in self.metrics() if row["step"] <= step]
@@ -171,7 +243,7 @@ class Run:
         part.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         os.replace(part, self.metrics_file)
         for path in self.rollouts_folder.glob("step-*.jsonl"):
-            if int(path.stem.removeprefix("step-")) > step:
+            if rollouts_step(path) > step:
                 path.unlink()
         for path in self.checkpoints():
             if step_of(path) > step:
@@ -212,6 +284,11 @@ def checkpoint_name(step: int) -> str:
 def step_of(checkpoint: Path) -> int:
     """The step in the name of a checkpoint folder."""
     return int(checkpoint.name.rpartition("-")[2])
+
+
+def rollouts_step(file: Path) -> int:
+    """The update in the name of a file of rollouts."""
+    return int(file.stem.removeprefix("step-"))
 
 
 def _persist(folder: Path) -> None:

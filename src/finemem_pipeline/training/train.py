@@ -45,7 +45,7 @@ from finemem_pipeline.training.drift import Drift
 from finemem_pipeline.training.hardware import device, give_back_memory, on_one_device
 from finemem_pipeline.training.measures import copied_share, learned_tokens, step_measures
 from finemem_pipeline.training.not_finite import Failed, NotFiniteError
-from finemem_pipeline.training.paid import Paid
+from finemem_pipeline.training.paid import Answers, Paid
 from finemem_pipeline.training.runs import Run, step_of
 from finemem_pipeline.training.samples import StepSample, step_samples
 from finemem_pipeline.training.schedule import episode_order, longest, question_subset, reply_seed
@@ -307,7 +307,8 @@ def train(
             "training.group_size: found 1 with streams of a single chunk, where TRL finds nothing to put side by side. "
             "Take at least 2 siblings."
         )
-    checkpoint = team.from_first(lambda: _take_up(run, settings))
+    answers = Answers(practice.reader.cache, run.folder)
+    checkpoint = team.from_first(lambda: _take_up(run, settings, answers))
     done = step_of(checkpoint) if checkpoint is not None else 0
     if checkpoint is not None:
         practice.baseline = MovingBaseline(**json.loads((checkpoint / BASELINE).read_text(encoding="utf-8")))
@@ -363,6 +364,7 @@ def train(
             beside={BASELINE: lambda: asdict(practice.baseline)},
             not_finite=keep_batch,
             kept=paid.settle,
+            fill=answers.pack,
         ),
         team=team,
     )
@@ -375,8 +377,9 @@ def train(
     )
 
 
-def _take_up(run: Run, settings: Settings) -> Path | None:
+def _take_up(run: Run, settings: Settings, answers: Answers) -> Path | None:
     """The checkpoint to go on from. What was left of later updates is dropped, earlier ones are told again."""
+    run.catch_up()
     checkpoint = run.newest_checkpoint()
     if checkpoint is not None and step_of(checkpoint) > settings.steps:
         raise FinememError(
@@ -385,6 +388,8 @@ def _take_up(run: Run, settings: Settings) -> Path | None:
         )
     run.forget_after(step_of(checkpoint) if checkpoint is not None else 0)
     retell(run, settings.steps)
+    if checkpoint is not None:
+        answers.unpack(checkpoint)
     return checkpoint
 
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from finemem_pipeline import store
 from finemem_pipeline.errors import FinememError
 
 
@@ -18,12 +19,14 @@ def twin(adapter: Path, seed: int) -> tuple[Path, Path]:
     or not finished to the same update.
     """
     kind = adapter.parent.name.rpartition("-")[0]
+    store.fetch_matching(adapter.parent.parent, "config.json")
     wanted = _but_for_the_seed(adapter.parent)
     for folder in sorted(adapter.parent.parent.glob(f"{kind}-*")):
         result = folder / adapter.name
         with suppress(_Unreadable):  # a run of which half was removed is nobody's twin
             config = _config(folder)
-            if result.is_dir() and config["training"]["seed"] == seed and _but_for_the_seed(folder) == wanted:
+            alike = config["training"]["seed"] == seed and _but_for_the_seed(folder) == wanted
+            if alike and store.fetch_whole(result):
                 return result, folder.parent / config["warm_start"]
     raise FinememError(
         f"evaluation.training_seeds: no finished training with seed {seed} stands beside {adapter}. "

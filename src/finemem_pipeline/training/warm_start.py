@@ -220,6 +220,8 @@ def imitate(
     trainer.remove_callback(PrinterCallback)  # the progress bar tells enough
     if settings.steps == 0:
         keep_warm()  # as it came
+    run.catch_up()
+    run.has(WARM)
     checkpoint = run.newest_checkpoint()
     if checkpoint is not None:
         trainer.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))

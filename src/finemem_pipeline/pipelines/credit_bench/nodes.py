@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from finemem_pipeline import wiring
+from finemem_pipeline import store, wiring
 from finemem_pipeline.benchmarks import BENCHMARKS
 from finemem_pipeline.benchmarks.streams import limited
 from finemem_pipeline.config import CreditBenchConfig, DataConfig, ReaderConfig, RewardsConfig
@@ -85,9 +85,9 @@ def measure_fidelity(bench: CreditBenchConfig, data: DataConfig, reader: ReaderC
         "streams": given,  # planted ones follow from the code
         "code": fingerprint.code(*MEASURED_BY),
     }
-    ledger = Ledger(bench.folder / f"fidelity-{digest(made_by)}.jsonl")
-    with Bar("measuring credit", count) as bar:
-        return measure(cases, bench.schemes, make_reader, _words, bench.orders, ledger, bar.at)
+    rows = bench.folder / f"fidelity-{digest(made_by)}.jsonl"
+    with store.keeping(rows), Bar("measuring credit", count) as bar:
+        return measure(cases, bench.schemes, make_reader, _words, bench.orders, Ledger(rows), bar.at)
 
 
 def study_learning(bench: CreditBenchConfig, data: DataConfig, rewards: RewardsConfig) -> list[dict[str, Any]]:
@@ -96,13 +96,14 @@ def study_learning(bench: CreditBenchConfig, data: DataConfig, rewards: RewardsC
         return []
     variants, steps, practice = _lessons(bench, rewards)
     made_by = digest({"code": fingerprint.code(*LEARNED_BY)})
-    with Bar("learning", len(variants) * len(steps) * bench.seeds) as bar:
+    rows = bench.folder / f"learning-{made_by}.jsonl"
+    with store.keeping(rows), Bar("learning", len(variants) * len(steps) * bench.seeds) as bar:
         return study(
             variants,
             steps,
             range(bench.seeds),
             practice,
-            bench.folder / f"learning-{made_by}.jsonl",
+            rows,
             workers=bench.learning.workers or os.cpu_count() or 1,
             on_run=lambda done, _: bar.at(done),
         )
@@ -119,7 +120,7 @@ def measure_gradients(bench: CreditBenchConfig, data: DataConfig, rewards: Rewar
         "practice": asdict(practice),
         "code": fingerprint.code(*LEARNED_BY),
     }
-    ledger = Ledger(bench.folder / f"gradients-{digest(made_by)}.jsonl")
+    kept = bench.folder / f"gradients-{digest(made_by)}.jsonl"
     first = bench.learning.variants[0]
     states: dict[str, Callable[[int], Weights | None]] = {
         "untrained": lambda _: start_weights(practice.keep, practice.overwrite),
@@ -128,7 +129,8 @@ def measure_gradients(bench: CreditBenchConfig, data: DataConfig, rewards: Rewar
     }
     found: list[dict[str, Any]] = []
     cells = [(length, state) for length in steps for state in states]
-    with Bar("measuring gradients", len(cells)) as bar:
+    with store.keeping(kept), Bar("measuring gradients", len(cells)) as bar:
+        ledger = Ledger(kept)
         for done, (length, state) in enumerate(cells, start=1):
             cell = {"state": state, "steps": length, "groups": groups}
             rows = ledger.get(cell)
@@ -175,8 +177,9 @@ def write_credit_page(summary: dict[str, Any], bench: CreditBenchConfig, data: D
         learning = summary["learning"]
         sections.append(Section("What it teaches", tuple(learning_plots(learning)), tuple(learning_grids(learning))))
     page = write_page(REPORT, "Credit for memory operations", told, sections)
-    replace_text(REPORT.with_suffix(".md"), markdown_grids(credit_grids(summary)))
-    return str(page.resolve())
+    tables = replace_text(REPORT.with_suffix(".md"), markdown_grids(credit_grids(summary)))
+    store.put(page, tables)
+    return str(page)
 
 
 def _learns(bench: CreditBenchConfig, data: DataConfig) -> bool:

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from finemem_pipeline import wiring
+from finemem_pipeline import store, wiring
 from finemem_pipeline.benchmarks.streams import Sets, read_sets
 from finemem_pipeline.config import DataConfig, RecipesConfig, TrainingConfig
 from finemem_pipeline.episodes import Episode
@@ -29,7 +29,9 @@ def read_streams(data: DataConfig, training: TrainingConfig, recipes: RecipesCon
 
 def check_sets(sets: Sets) -> tuple[Sets, dict[str, Any]]:
     """The same sets, once they satisfy the Great Expectations suites; raises otherwise."""
-    return sets, validate_sets(sets, read_suites(EXPECTATIONS), DATA_DOCS)
+    with store.leaving(DATA_DOCS):
+        checks = validate_sets(sets, read_suites(EXPECTATIONS), DATA_DOCS)
+    return sets, {**checks, "docs": str(DATA_DOCS / Path(checks["docs"]).name)}
 
 
 def record_inputs(sets: Sets, data: DataConfig) -> dict[str, Any]:

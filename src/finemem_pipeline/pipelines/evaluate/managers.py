@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from finemem_pipeline import wiring
+from finemem_pipeline import store, wiring
 from finemem_pipeline.config import MODEL_MANAGERS, EvaluationConfig, ReaderConfig, Recipe
 from finemem_pipeline.episodes import Episode
 from finemem_pipeline.generation import Generator, Sampling
@@ -65,6 +65,8 @@ def play_managers(
             spoken = compared.spoken_by(evaluation) if name in MODEL_MANAGERS else {"window": evaluation.window}
             players.append(Player(name, makers[name], [conditions, spoken], seeds=wiring.seeds(name, evaluation)))
         for training_seed, folder in weights.get(name, {}).items():
+            if folder is not None:
+                store.fetch_whole(folder)
             players.append(
                 Player(
                     name,

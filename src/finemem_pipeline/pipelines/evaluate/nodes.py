@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from finemem_pipeline import wiring
+from finemem_pipeline import store, wiring
 from finemem_pipeline.benchmarks import FINDERS
 from finemem_pipeline.benchmarks.streams import limited, read_set
 from finemem_pipeline.benchmarks.tokens import approximate_tokens
@@ -73,7 +73,8 @@ def held_out_streams(
     if not own:
         return streams, {}
     trained = {"train": train} if train else {}
-    validate_sets(trained | own, read_suites(EXPECTATIONS), HELD_OUT_DOCS)
+    with store.leaving(HELD_OUT_DOCS):
+        validate_sets(trained | own, read_suites(EXPECTATIONS), HELD_OUT_DOCS)
     read = [each for each in chosen.values() if each is not None]
     files = dict.fromkeys(file for each in read for file in FINDERS[each.source](each.path, each.split))
     return streams, describe_inputs("+".join(own), files, own)
@@ -170,7 +171,9 @@ def write_report_page(
     curves = []
     title = "Managers on " + " and ".join(table["benchmarks"])
     if training_summary:
-        rows = Run(Path(training_summary["folder"])).metrics()
+        run = Run(Path(training_summary["folder"]))
+        store.fetch(run.metrics_file)
+        rows = run.metrics()
         curves = [row for row in rows if row["step"] <= training_summary["steps"]]
         title = f"{training_summary['variant']} on {input_record.get('name', ' and '.join(table['benchmarks']))}"
     context = {
@@ -179,7 +182,8 @@ def write_report_page(
         "samples": notes["samples"],
     }
     written = write_report(REPORT, table, curves, context)
-    return str(written.resolve())
+    store.put(written)
+    return str(written)
 
 
 def write_table_of_record(
@@ -194,7 +198,8 @@ def write_table_of_record(
     loaders = {name: each.source for name, each in evaluation.held_out(benchmarks).items() if each is not None}
     run = wiring.provenance(training_summary, input_record, held_out_record)
     page, csv = write_record(RECORD, table, loaders, run)
-    return {"page": str(page.resolve()), "csv": str(csv.resolve())}
+    store.put(page, csv)
+    return {"page": str(page), "csv": str(csv)}
 
 
 def _recipe(training_summary: Mapping[str, Any], training: TrainingConfig, recipes: RecipesConfig) -> Recipe:

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from finemem_pipeline import store
 from finemem_pipeline.datasets import JsonLinesDataset
 from finemem_pipeline.episodes import Episode
 from finemem_pipeline.evaluation.results import Spent, StreamResult, results_from_rollouts
@@ -185,6 +186,7 @@ def _failed(rollouts: Sequence[Rollout]) -> bool:
 
 
 def _read(file: Path) -> _Kept | None:
+    store.fetch(file)
     if not file.is_file():
         return None
     head, *rows = JsonLinesDataset(filepath=str(file)).load()
@@ -195,3 +197,4 @@ def _read(file: Path) -> _Kept | None:
 def _keep(file: Path, kept: _Kept) -> None:
     head = {"spent": [asdict(each) for each in kept.spent], "reader": kept.reader}
     JsonLinesDataset(filepath=str(file)).save([head, *map(encode_rollout, kept.rollouts)])
+    store.put(file)

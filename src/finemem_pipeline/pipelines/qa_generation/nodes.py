@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from finemem_pipeline import wiring
+from finemem_pipeline import store, wiring
 from finemem_pipeline.config import QuestionsConfig
 from finemem_pipeline.episodes import Episode
 from finemem_pipeline.questions import write_questions
@@ -12,10 +12,11 @@ from finemem_pipeline.questions import write_questions
 
 def write_chunk_questions(episodes: list[Episode], questions: QuestionsConfig) -> tuple[list[Episode], dict[str, Any]]:
     """The streams with verified chunk questions, and what was asked, kept and dropped."""
-    return write_questions(
-        episodes,
-        wiring.question_writer(questions),
-        wiring.reasoner(questions.verifier),
-        per_chunk=questions.per_chunk,
-        cache=questions.cache,
-    )
+    with store.keeping(questions.cache):
+        return write_questions(
+            episodes,
+            wiring.question_writer(questions),
+            wiring.reasoner(questions.verifier),
+            per_chunk=questions.per_chunk,
+            cache=questions.cache,
+        )

@@ -12,7 +12,7 @@ from typing import Any
 
 from transformers import set_seed
 
-from finemem_pipeline import wiring
+from finemem_pipeline import store, wiring
 from finemem_pipeline.clock import Clock
 from finemem_pipeline.config import ReaderConfig, Recipe, TrainingConfig
 from finemem_pipeline.episodes import Episode
@@ -69,9 +69,9 @@ def warm_start(
     }
     run = Run.open(training.folder, "warm_start", config, fresh=training.resume == "never")
     converge = constants.imitation_steps > constants.steps
-    expected = run.result(IMITATION if converge else WARM)
-    if expected.exists():
-        log.info("%s: imitated already with the same configuration and data, reused", expected)
+    expected = IMITATION if converge else WARM
+    if run.has(expected) and run.has(WARM):
+        log.info("%s: imitated already with the same configuration and data, reused", run.result(expected))
     else:
         tokenizer = load_tokenizer(recipe.model)
         prompter = wiring.prompter(recipe, reader)
@@ -151,7 +151,7 @@ def train_policy(
     )
     _seen_by_all(run, processes)
     done = run.result(result_name(training.steps))
-    if processes.from_first(done.exists):
+    if processes.from_first(lambda: run.has(done.name)):
         log.info("%s: trained already with the same configuration and data, reused", done)
         if processes.first:
             retell(run, training.steps)
