@@ -85,6 +85,9 @@ def s3_environment() -> Iterator[dict[str, str]]:
 @pytest.fixture
 def s3(s3_environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The URL of an empty folder in that bucket, which this process can use."""
+    from s3fs import S3FileSystem
+
     for name, value in s3_environment.items():
         monkeypatch.setenv(name, value)
+    S3FileSystem.clear_instance_cache()  # its clients know an environment of before
     return f"s3://finemem/{tmp_path.name}"

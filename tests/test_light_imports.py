@@ -12,7 +12,7 @@ from finemem_pipeline import benchmarks, credit, memory, retrieval, rewards
 
 HEAVY = {
     "torch", "transformers", "trl", "peft", "datasets", "accelerate", "mlflow", "great_expectations", "pandas",
-    "matplotlib", "openai", "sklearn", "pyarrow", "huggingface_hub",
+    "matplotlib", "openai", "sklearn", "pyarrow", "huggingface_hub", "s3fs", "botocore",
 }  # fmt: skip
 ROOMS = (
     "episodes",

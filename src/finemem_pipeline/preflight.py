@@ -215,7 +215,7 @@ def model_is_there(model: str, where: str) -> None:
     """A local folder with a config.json, or else the id of a Hub model that is in the cache or within reach."""
     folder = Path(model)
     if store.there(folder):
-        return
+        return  # fetched before the node that loads it
     if (folder / "config.json").is_file():
         lacking = [what for what, names in PARTS.items() if not any(any(folder.glob(name)) for name in names)]
         if lacking:

@@ -21,7 +21,7 @@ Files = dict[str, int]
 """Path under data/ -> time of its last change, in nanoseconds."""
 
 RUN = """
-import json, sys
+import json, shutil, sys
 from pathlib import Path
 from click.testing import CliRunner
 from kedro.framework.cli.utils import find_run_command
@@ -29,6 +29,9 @@ from kedro.framework.startup import bootstrap_project
 
 bootstrap_project(Path.cwd())
 for name, options in json.loads(sys.argv[1]).items():
+    if options == ["lose the disk"]:
+        shutil.rmtree("data")
+        continue
     done = CliRunner().invoke(find_run_command("finemem_pipeline"), ["--env=test", *options])
     files = {str(path): path.stat().st_mtime_ns for path in Path("data").rglob("*") if path.is_file()}
     outcome = {"code": done.exit_code, "output": done.output, "error": repr(done.exception), "files": files}
@@ -76,18 +79,21 @@ def make_project(folder: Path, source: Path, model: Path) -> None:
     write_episodes(folder / "all.jsonl.gz", streams)
 
 
-def run_all(folder: Path, commands: dict[str, Sequence[str]], more: Mapping[str, str] = {}) -> dict[str, Outcome]:
+def run_all(
+    folder: Path, commands: dict[str, Sequence[str]], more: Mapping[str, str] | None = None
+) -> dict[str, Outcome]:
     """Every command's outcome, by name; `more` is added to the environment."""
     told = subprocess.run(
         [sys.executable, "-c", RUN, json.dumps(commands)],
         cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", **more},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", **(more or {})},
         capture_output=True,
         text=True,
         check=False,
     )
     assert told.returncode == 0, told.stderr[-4000:]
-    return {name: Outcome(**json.loads((folder / f"{name}.json").read_text())) for name in commands}
+    wrote = {name: folder / f"{name}.json" for name in commands}
+    return {name: Outcome(**json.loads(path.read_text())) for name, path in wrote.items() if path.exists()}
 
 
 @pytest.fixture
@@ -95,6 +101,14 @@ def fresh_project(project: Path, tiny_model: Path, tmp_path: Path) -> Project:
     """A project in which nothing has been run."""
     make_project(tmp_path, project, tiny_model)
     return Project(tmp_path, {})
+
+
+@pytest.fixture
+def fresh_projects(project: Path, tiny_model: Path, tmp_path: Path) -> list[Path]:
+    """The folders of three projects in which nothing has been run."""
+    for name in ("a", "b", "c"):
+        make_project(tmp_path / name, project, tiny_model)
+    return [tmp_path / name for name in ("a", "b", "c")]
 
 
 COMPARED = "--params=evaluation.managers=" + "+".join(name for name in MANAGERS if name not in DEFAULT_MANAGERS)
@@ -224,44 +238,58 @@ class Machines:
     place: str
     first: Project
     second: Project
-    third: Project
     alone: Project
 
 
-@pytest.fixture(scope="session", params=["s3", "volume"])
+def share(folder: Path, place: str) -> None:
+    """Lets a project keep its data there; its own data folder goes."""
+    (folder / "conf" / "test" / "globals.yml").write_text(f"data: {place}\n")
+    shutil.rmtree(folder / "data")
+
+
+def put(folder: Path, paths: Sequence[str], more: Mapping[str, str]) -> None:
+    """Puts what stands there to where the project keeps its data."""
+    told = subprocess.run(
+        [sys.executable, "-m", "finemem_pipeline.store", "put", *paths, "--env=test"],
+        cwd=folder,
+        env={**os.environ, **more},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert told.returncode == 0, told.stderr
+
+
+@pytest.fixture(scope="session", params=["s3", pytest.param("volume", marks=pytest.mark.slow)])
 def machines(
     request: pytest.FixtureRequest, project: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Machines:
-    """One machine makes the data and trains two updates, one trains on and evaluates, one evaluates again.
+    """One machine makes the data and trains two updates, the second trains on and evaluates, once more with a new disk.
 
-    Only the first one is given the model of the recipe, and it puts it where data is kept.
+    The model of the recipe, and streams of somebody's own, have been put where data is kept.
     """
     top = tmp_path_factory.mktemp("machines")
     place, more = str(top / "volume"), {}
     if request.param == "s3":
         place, more = f"s3://finemem/{top.name}", request.getfixturevalue("s3_environment")
-    for name in ("first", "second", "third", "alone"):
+    for name in ("first", "second", "alone"):
         make_project(top / name, project, tiny_model)
-        if name != "alone":
-            (top / name / "conf" / "test" / "globals.yml").write_text(f"data: {place}\n")
-    for name in ("second", "third"):
-        shutil.rmtree(top / name / "data")
-    subprocess.run(
-        [sys.executable, "-m", "finemem_pipeline.store", "put", "data/06_models/base/tiny", "--env=test"],
-        cwd=top / "first",
-        env={**os.environ, **more},
-        check=True,
-        capture_output=True,
-    )
-    evaluate = ["--pipelines=evaluate", f"--params=training.steps=4,{EVALUATED}"]
+    for name in ("first", "second"):
+        share(top / name, place)
+    shutil.copytree(tiny_model, top / "first" / "data" / "06_models" / "base" / "tiny")
+    shutil.copytree(top / "first" / "streams", top / "first" / "data" / "01_raw" / "streams")
+    put(top / "first", ["data/06_models/base/tiny", "data/01_raw/streams"], more)
+    shutil.rmtree(top / "first" / "data")
+    evaluate = ["--pipelines=evaluate", f"--params={EVALUATED}"]
     commands = {
         "first": {"trained": ["--pipelines=data,qa_generation,train", "--params=training.steps=2"]},
         "second": {
             "trained": ["--pipelines=train", "--params=training.steps=4"],
             "evaluated": evaluate,
-            "seeds": ["--pipelines=evaluate", "--params=evaluation.managers=trained,evaluation.training_seeds=0"],
+            "": ["lose the disk"],
+            "again": evaluate,
+            "given": ["--pipelines=data", "--params=data.source=realbench,data.path=data/01_raw/streams"],
         },
-        "third": {"evaluated": evaluate},
         "alone": {"trained": [f"--params=training.steps=4,{EVALUATED}"]},
     }
     done = {name: Project(top / name, run_all(top / name, each, more)) for name, each in commands.items()}

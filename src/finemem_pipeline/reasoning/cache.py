@@ -11,7 +11,7 @@ import json
 import os
 import sqlite3
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
@@ -78,8 +78,7 @@ class AnswerCache:
     def take_in(self, path: Path) -> None:
         """Adds the replies of another file."""
         with closing(sqlite3.connect(path)) as other:
-            rows = other.execute("SELECT * FROM replies").fetchall()
-        self._use(lambda connection: _insert(connection, rows))
+            self._use(lambda connection: _insert(connection, other.execute("SELECT * FROM replies")))
 
     def _use(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
         """What `work` returns, or None if the file was damaged and is now set aside.
@@ -131,7 +130,7 @@ def _select(connection: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes
     return found
 
 
-def _insert(connection: sqlite3.Connection, rows: Sequence[tuple[bytes, str, bytes]]) -> bool:
+def _insert(connection: sqlite3.Connection, rows: Iterable[tuple[bytes, str, bytes]]) -> bool:
     connection.executemany("INSERT OR REPLACE INTO replies VALUES (?, ?, ?)", rows)
     return True
 

@@ -48,11 +48,13 @@ def copy(what: str, path: Path) -> None:
 
 def base(project: Path, environment: str) -> str:
     """Where that environment keeps data."""
-    from kedro.config import OmegaConfigLoader
+    from kedro.framework.project import settings
+    from kedro.framework.startup import bootstrap_project
 
-    from finemem_pipeline.settings import CONFIG_LOADER_ARGS
-
-    loader = OmegaConfigLoader(conf_source=str(project / "conf"), env=environment, **CONFIG_LOADER_ARGS)
+    bootstrap_project(project)
+    loader = settings.CONFIG_LOADER_CLASS(
+        conf_source=str(project / settings.CONF_SOURCE), env=environment, **settings.CONFIG_LOADER_ARGS
+    )
     return str(loader["globals"]["data"])
 
 

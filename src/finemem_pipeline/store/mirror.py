@@ -48,7 +48,8 @@ class _Elsewhere:
     def key(self, path: Path) -> str | None:
         """Its key, if it lies in the data folder."""
         full = Path(os.path.abspath(path))
-        return full.relative_to(self.folder).as_posix() if full.is_relative_to(self.folder) else None
+        inside = full != self.folder and full.is_relative_to(self.folder)
+        return full.relative_to(self.folder).as_posix() if inside else None
 
     def must(self, path: Path) -> str:
         key = self.key(path)

@@ -105,7 +105,7 @@ class Mount:
     def _told(self, key: str) -> Iterator[None]:
         try:
             yield
-        except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
+        except (FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError) as error:
             raise StoreError(
                 f"{self._root / key}: {error.strerror} ({error.filename}). `data` in conf/<env>/globals.yml must name "
                 "a folder that this user may read and write; is the volume mounted?"
@@ -146,12 +146,12 @@ class Objects:
 
     def get(self, files: Mapping[str, Path]) -> None:
         if files:
-            with self._told(next(iter(files))):
+            with self._told(os.path.commonpath(files)):
                 self._files.get([self._at(key) for key in files], [str(path) for path in files.values()])
 
     def put(self, files: Mapping[str, Path]) -> None:
         if files:
-            with self._told(next(iter(files))):
+            with self._told(os.path.commonpath(files)):
                 self._files.put([str(path) for path in files.values()], [self._at(key) for key in files])
 
     def write(self, key: str, content: bytes) -> None:
@@ -222,6 +222,9 @@ def _advice(error: Exception, base: str) -> str | None:
         ),
         "no such kind of place. `data` in conf/<env>/globals.yml is a folder or a URL like s3://bucket/prefix": (
             isinstance(error, ValueError) and "rotocol" in str(error)
+        ),
+        "a file that was there a moment ago is gone. Does another process delete it?": (
+            isinstance(error, FileNotFoundError) and error.filename is None
         ),
         f"{endpoint} did not do it": name == "ClientError" or (isinstance(error, OSError) and error.errno is None),
     }

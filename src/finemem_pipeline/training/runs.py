@@ -268,6 +268,15 @@ class Run:
             stream.write(json.dumps(row) + "\n")
 
 
+def weights_at(folder: Path) -> Path:
+    """The folder of weights that a summary names, brought here if need be. Raises FinememError if it is nowhere."""
+    if not store.fetch_whole(folder):
+        raise FinememError(
+            f"{store.told(folder)}: the weights are not there any more. Train again: kedro run --pipelines=train"
+        )
+    return folder
+
+
 def remove(folder: Path) -> None:
     """Deletes a folder under another name, so that a kill half-way leaves no half of it where it stood."""
     if folder.exists():

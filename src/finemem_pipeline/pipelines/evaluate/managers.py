@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from finemem_pipeline import store, wiring
+from finemem_pipeline import wiring
 from finemem_pipeline.config import MODEL_MANAGERS, EvaluationConfig, ReaderConfig, Recipe
 from finemem_pipeline.episodes import Episode
 from finemem_pipeline.generation import Generator, Sampling
@@ -18,6 +18,7 @@ from finemem_pipeline.pipelines.evaluate import compared
 from finemem_pipeline.pipelines.evaluate.playing import Played, Player, batches, play_all
 from finemem_pipeline.reasoning.reader import Reader
 from finemem_pipeline.training import fingerprint
+from finemem_pipeline.training.runs import weights_at
 from finemem_pipeline.training.twins import twin
 
 PLAYED_BY = {"model", "precision", "max_completion_tokens", "memory_tokens"}
@@ -65,13 +66,11 @@ def play_managers(
             spoken = compared.spoken_by(evaluation) if name in MODEL_MANAGERS else {"window": evaluation.window}
             players.append(Player(name, makers[name], [conditions, spoken], seeds=wiring.seeds(name, evaluation)))
         for training_seed, folder in weights.get(name, {}).items():
-            if folder is not None:
-                store.fetch_whole(folder)
             players.append(
                 Player(
                     name,
                     partial(_policy, folder, recipe, shown_by, evaluation.temperature, takes),
-                    [conditions, fingerprint.weights(folder) if folder else ""],
+                    [conditions, fingerprint.weights(weights_at(folder)) if folder else ""],
                     seeds=wiring.seeds(name, evaluation),
                     training_seed=training_seed,
                 )

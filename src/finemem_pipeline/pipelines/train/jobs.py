@@ -12,7 +12,7 @@ from typing import Any
 
 from transformers import set_seed
 
-from finemem_pipeline import store, wiring
+from finemem_pipeline import wiring
 from finemem_pipeline.clock import Clock
 from finemem_pipeline.config import ReaderConfig, Recipe, TrainingConfig
 from finemem_pipeline.episodes import Episode
@@ -29,7 +29,7 @@ from finemem_pipeline.rewards import OF_CHUNKS, Variant
 from finemem_pipeline.training import fingerprint
 from finemem_pipeline.training.hardware import trains_in_bf16
 from finemem_pipeline.training.policy import PlayingCopy, load_tokenizer, load_trainable
-from finemem_pipeline.training.runs import Run
+from finemem_pipeline.training.runs import Run, weights_at
 from finemem_pipeline.training.schedule import by_turns
 from finemem_pipeline.training.together import Team, team
 from finemem_pipeline.training.train import Practice, Settings, result_name, retell, train
@@ -157,7 +157,8 @@ def train_policy(
             retell(run, training.steps)
     else:
         manager_prompter = wiring.prompter(recipe, reader_config, clock)
-        _train(episodes, Path(warm[WARM]), training, recipe, variant, reader, manager_prompter, clock, run, processes)
+        start = processes.from_first(lambda: weights_at(Path(warm[WARM])))
+        _train(episodes, start, training, recipe, variant, reader, manager_prompter, clock, run, processes)
     return {
         "variant": training.reward,
         "recipe": training.recipe,
