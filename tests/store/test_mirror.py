@@ -270,15 +270,6 @@ def test_who_goes_on_with_a_folder_stops_who_wrote_it_before(one: Machine, other
             store.claimed(one.path("run"))
 
 
-def test_processes_that_are_not_the_first_write_nothing(one: Machine, base: str, monkeypatch) -> None:
-    monkeypatch.setenv("RANK", "1")
-    with one.works():
-        store.put(one.write("a", ""))
-        store.put_whole(one.write("policy/weights", "").parent)
-        store.claim(one.path("policy"))
-    assert place(base).files("") == {}
-
-
 def test_a_place_is_looked_at_before_it_is_needed(one: Machine, tmp_path: Path) -> None:
     with one.works():
         store.check()

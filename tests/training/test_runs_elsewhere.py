@@ -195,8 +195,9 @@ def test_the_answers_a_run_has_paid_for_go_with_its_checkpoints(works):
     with works("a") as run:
         cache, paid = AnswerCache(run.folder.parent / "answers.sqlite"), Paid(run.folder / "paid.jsonl", 0)
         paid.write([key])
+        Paid(run.folder / "1-paid.jsonl", 0).write([b"by the second process"])
         cache.put({key: Reply("Maria")})
-        answers = Answers(cache, paid.path)
+        answers = Answers(cache, run.folder)
         with run.writing_checkpoint(1) as folder:
             answers.pack(folder)
         run.put_checkpoint(1)
@@ -204,14 +205,16 @@ def test_the_answers_a_run_has_paid_for_go_with_its_checkpoints(works):
     with works("b") as run:
         run.catch_up()
         cache = AnswerCache(run.folder.parent / "answers.sqlite")
-        Answers(cache, run.folder / "paid.jsonl").unpack(run.newest_checkpoint())
+        Answers(cache, run.folder).unpack(run.newest_checkpoint())
         assert cache.get([key]) == {key: Reply("Maria")}
         assert Paid(run.folder / "paid.jsonl", 0).owed == {key}
+        assert Paid(run.folder / "1-paid.jsonl", 0).owed == {b"by the second process"}
 
 
 def test_answers_are_not_packed_where_data_is_kept_here(tmp_path):
     cache, checkpoint = AnswerCache(tmp_path / "answers.sqlite"), tmp_path / "checkpoint-1"
     cache.put({AnswerCache.key("reasoner", ASKED): Reply("Maria")})
     checkpoint.mkdir()
-    Answers(cache, Paid(tmp_path / "paid.jsonl", 0).path).pack(checkpoint)
+    Paid(tmp_path / "paid.jsonl", 0)
+    Answers(cache, tmp_path).pack(checkpoint)
     assert names(checkpoint.iterdir()) == []

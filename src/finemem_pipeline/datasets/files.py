@@ -127,7 +127,8 @@ class StreamSetsDataset(_FileDataset[Mapping[str, Iterable[Episode]], dict[str, 
 
     def save(self, data: Mapping[str, Iterable[Episode]]) -> None:
         rows = ({"set": name, "stream": dump(stream)} for name, streams in data.items() for stream in streams)
-        write_lines(self._path, rows)
+        with self._written() as path:
+            write_lines(path, rows)
 
 
 class JsonDataset(_FileDataset[Any, Any]):

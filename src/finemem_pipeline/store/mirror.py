@@ -111,7 +111,7 @@ def there(path: Path) -> bool:
 
 def put(*paths: Path) -> None:
     """Files, and the files of folders."""
-    if _elsewhere is None or not _speaks():
+    if _elsewhere is None:
         return
     files = {}
     for path in paths:
@@ -165,7 +165,7 @@ def leaving(path: Path) -> Iterator[None]:
 
 def put_whole(folder: Path) -> None:
     """A folder that is there with all its files, or not at all."""
-    if _elsewhere is None or not _speaks():
+    if _elsewhere is None:
         return
     key, files = _elsewhere.must(folder), sorted(path for path in folder.rglob("*") if path.is_file())
     names = {path: path.relative_to(folder).as_posix() for path in files}
@@ -178,7 +178,7 @@ def put_whole(folder: Path) -> None:
 
 def put_again(folder: Path) -> bool:
     """Puts a whole folder that is not there; whether that was so."""
-    if _elsewhere is None or not _speaks() or _elsewhere.place.read(f"{_elsewhere.must(folder)}/{WHOLE}") is not None:
+    if _elsewhere is None or _elsewhere.place.read(f"{_elsewhere.must(folder)}/{WHOLE}") is not None:
         return False
     put_whole(folder)
     return True
@@ -225,7 +225,7 @@ def whole(folder: Path) -> list[Path]:
 def drop(folder: Path) -> None:
     """Deletes a folder there; the list goes first."""
     key = None if _elsewhere is None else _elsewhere.key(folder)
-    if _elsewhere is None or key is None or not _speaks():
+    if _elsewhere is None or key is None:
         return
     found = list(_elsewhere.place.files(key))
     _elsewhere.place.remove([each for each in found if _ends_whole(each)])
@@ -235,7 +235,7 @@ def drop(folder: Path) -> None:
 
 def claim(folder: Path) -> None:
     """From here on this process writes the folder; another one that did stops at its next `claimed`."""
-    if _elsewhere is None or not _speaks():
+    if _elsewhere is None:
         return
     key, token = _elsewhere.must(folder), uuid.uuid4().hex
     _claims[key] = token
@@ -245,7 +245,7 @@ def claim(folder: Path) -> None:
 
 def claimed(folder: Path) -> None:
     """Raises Superseded if another process has claimed the folder since."""
-    if _elsewhere is None or not _speaks():
+    if _elsewhere is None:
         return
     key = _elsewhere.must(folder)
     found = json.loads(_elsewhere.place.read(f"{key}/{WRITER}") or b"{}")
@@ -254,11 +254,6 @@ def claimed(folder: Path) -> None:
             f"{_elsewhere.base}/{key}: process {found['process']} on {found['host']} has gone on with this very run. "
             "It is left to it; nothing more is written from here."
         )
-
-
-def _speaks() -> bool:
-    """Whether this process writes, of those that train together."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def _ends_whole(key: str) -> bool:

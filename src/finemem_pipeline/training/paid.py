@@ -19,7 +19,10 @@ from finemem_pipeline.reasoning import Asked, Reasoner, Reply
 from finemem_pipeline.reasoning.cache import AnswerCache
 from finemem_pipeline.reasoning.reader import Reader
 
+PAID = "paid.jsonl"
+"""In the folder of a run. Every process has its own, numbered from the second on."""
 ANSWERS = "answers.sqlite"
+"""In a checkpoint."""
 
 
 class Paid:
@@ -68,23 +71,27 @@ class Paid:
 class Answers:
     """What a run has paid for so far, packed into its checkpoints where data is kept elsewhere: there the run may go on
     on a machine that has no answers. Where data is kept here, the cache outlives the run by itself.
+
+    The first process does it for all that train together: it sees their files, and they share the cache.
     """
 
-    def __init__(self, cache: AnswerCache | None, paid: Path) -> None:
+    def __init__(self, cache: AnswerCache | None, run: Path) -> None:
         self._cache = cache if cache is not None and cache.path is not None else None
-        self._paid = paid
+        self._run = run
 
     def pack(self, checkpoint: Path) -> None:
         """Puts them into a checkpoint that is being written."""
         if self._cache is not None and store.elsewhere():
             self._cache.copy(checkpoint / ANSWERS)
-            shutil.copyfile(self._paid, checkpoint / self._paid.name)
+            for paid in self._run.glob(f"*{PAID}"):
+                shutil.copyfile(paid, checkpoint / paid.name)
 
     def unpack(self, checkpoint: Path) -> None:
         """Takes them from a checkpoint, unless the run was here all the time."""
-        if self._cache is not None and (checkpoint / ANSWERS).is_file() and not self._paid.exists():
+        if self._cache is not None and (checkpoint / ANSWERS).is_file() and not (self._run / PAID).exists():
             self._cache.take_in(checkpoint / ANSWERS)
-            shutil.copyfile(checkpoint / self._paid.name, self._paid)
+            for paid in checkpoint.glob(f"*{PAID}"):
+                shutil.copyfile(paid, self._run / paid.name)
 
 
 class _Cache(AnswerCache):

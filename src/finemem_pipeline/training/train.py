@@ -45,7 +45,7 @@ from finemem_pipeline.training.drift import Drift
 from finemem_pipeline.training.hardware import device, give_back_memory, on_one_device
 from finemem_pipeline.training.measures import copied_share, learned_tokens, step_measures
 from finemem_pipeline.training.not_finite import Failed, NotFiniteError
-from finemem_pipeline.training.paid import Answers, Paid
+from finemem_pipeline.training.paid import PAID, Answers, Paid
 from finemem_pipeline.training.runs import Run, step_of
 from finemem_pipeline.training.samples import StepSample, step_samples
 from finemem_pipeline.training.schedule import episode_order, longest, question_subset, reply_seed
@@ -83,9 +83,6 @@ def result_name(steps: int) -> str:
 
 BASELINE = "baseline.json"
 """Beside a checkpoint: what advantages that remember have seen so far."""
-
-PAID = "paid.jsonl"
-"""In the folder of a run: see `paid`. Every process has its own, numbered from the second on."""
 
 OnPhase = Callable[[int, str], None]
 """(update, what is happening): for progress bars."""

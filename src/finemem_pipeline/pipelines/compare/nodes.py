@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from finemem_pipeline import wiring
+from finemem_pipeline import store, wiring
 from finemem_pipeline.benchmarks.streams import limited
 from finemem_pipeline.config import (
     BenchmarksConfig,
@@ -113,6 +113,8 @@ def account_of(child: Child) -> Callable[..., tuple[list[Record], list[Record]]]
         """What was scored and done at every update, and where the credit went on one stream of the first and last."""
         run, steps = Run(Path(training_summary["folder"])), training_summary["steps"]
         variant, by_id = rewards.variant(child.variant), {episode.id: episode for episode in episodes}
+        store.fetch(run.metrics_file)
+        store.fetch(run.rollouts_folder)
         updates: list[Update] = []
         credit: list[Record] = []
         for metrics in run.metrics()[:steps]:
@@ -200,7 +202,8 @@ def write_comparison_page(
         **wiring.provenance({}, input_record, held_out_record),
     }
     written = write_comparison(PAGE, comparison, run, [each for some in credit for each in some])
-    return str(written.resolve())
+    store.put(written)
+    return str(written)
 
 
 def _without_imitation(training: TrainingConfig) -> TrainingConfig:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from finemem_pipeline import progress, wiring
+from finemem_pipeline import progress, store, wiring
 from finemem_pipeline.config import (
     BenchmarksConfig,
     DataConfig,
@@ -129,7 +129,8 @@ def write_matrix_page(
         "readers": "; ".join(f"{name}: {_told(matrix.readers.reader(name, reader))}" for name in matrix.readers.root),
     }
     page, csv = write_matrix(PAGE, table, told)
-    return {"page": str(page.resolve()), "csv": str(csv.resolve())}
+    store.put(page, csv)
+    return {"page": str(page), "csv": str(csv)}
 
 
 def _told(reader: ReaderConfig) -> str:
