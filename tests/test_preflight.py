@@ -13,6 +13,7 @@ from finemem_pipeline.errors import DataError
 from finemem_pipeline.generation import GeneratorError
 from finemem_pipeline.preflight import PreflightError, check, looks_local, model_is_there, spared
 from finemem_pipeline.retrieval.dense import RetrieverError
+from finemem_pipeline.training import together
 
 
 @pytest.fixture
@@ -219,3 +220,52 @@ def test_the_models_of_all_backbones_and_readers_of_a_matrix_are_looked_for(mode
 def test_the_server_of_a_reader_of_a_matrix_is_asked(silent, model):
     with pytest.raises(GeneratorError, match=silent["base_url"]):
         check(of_matrix(model, judge=silent), {"play_cells"})
+
+
+TRAIN = {"train_policy"}
+
+
+@pytest.mark.parametrize(
+    ("streams", "processes", "told"),
+    [
+        (2, 3, "2 streams an update cannot be shared by training.processes: 3, .* Take 3 streams, or 1 or 2 processes"),
+        (
+            12,
+            8,
+            "12 streams .* training.processes: 8, .* Take 8 or 16 streams, or 1 or 2 or 3 or 4 or 6 or 12 processes",
+        ),
+    ],
+)
+def test_streams_that_cannot_be_shared_out_are_told_with_numbers_that_can(model, streams, processes, told):
+    training = {"recipe": "small", "processes": processes, "episodes_per_step": streams}
+    with pytest.raises(PreflightError, match=rf"training\.episodes_per_step: {told}"):
+        check(parameters(model, training=training), TRAIN)
+
+
+def test_the_processes_of_a_launcher_count_not_the_parameter(model, monkeypatch):
+    monkeypatch.setattr(together, "_team", together.Team(0, 4))
+    with pytest.raises(PreflightError, match=r"cannot be shared by 4 processes \(started by a launcher\)"):
+        check(parameters(model, training={"recipe": "small", "processes": 2}), TRAIN)
+
+
+def test_several_processes_without_deepspeed_are_told_what_to_install(model, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        "finemem_pipeline.preflight.find_spec", lambda name: None if name == "deepspeed" else find(name)
+    )
+    several = parameters(model, training={"recipe": "small", "processes": 2})
+    with pytest.raises(
+        PreflightError, match=r"training\.processes: 2: .* pip install 'finemem_pipeline\[distributed\]'"
+    ):
+        check(several, TRAIN)
+    check(several, {"warm_start_policy"})  # one process does the rest
+
+
+def test_more_processes_than_gpus_are_refused_and_a_cpu_may_have_any(model, monkeypatch):
+    monkeypatch.setattr("finemem_pipeline.preflight.find_spec", lambda name: object())
+    several = parameters(model, training={"recipe": "small", "processes": 2})
+    monkeypatch.setattr("finemem_pipeline.training.hardware.gpus", lambda: 1)
+    with pytest.raises(PreflightError, match=r"training\.processes: 2: this machine has 1 GPUs"):
+        check(several, TRAIN)
+    monkeypatch.setattr("finemem_pipeline.training.hardware.gpus", lambda: 0)
+    check(several, TRAIN)

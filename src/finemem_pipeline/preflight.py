@@ -107,7 +107,7 @@ def _processes_can_share(training: TrainingConfig) -> None:
     if find_spec("deepspeed") is None:
         raise PreflightError(
             f"{where}: several processes train with DeepSpeed, which is not installed. "
-            "pip install 'finemem_pipeline[distributed]', or take 1."
+            "Install it with: pip install 'finemem_pipeline[distributed]', or take 1."
         )
     from finemem_pipeline.training.hardware import gpus
 

@@ -373,3 +373,9 @@ def test_check_does_not_wait_for_a_server_that_hangs(server: Server):
     with pytest.raises(GeneratorError, match="Is the server overloaded"):
         endpoint(server).check(timeout=0.3)
     assert time.monotonic() - begin < 15.0
+
+
+def test_each_request_carries_its_own_seed(server: Server):
+    endpoint(server).generate(say("one", "two"), Sampling(temperature=1.0, seeds=(11, 22)))
+    sent = {request["messages"][0]["content"]: request["seed"] for request in server.requests}
+    assert sent == {"one": 11, "two": 22}

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,33 @@ def test_a_seeded_model_that_reads_beside_a_policy_leaves_its_samples_alone(gene
         reading = [pool.submit(generator.generate, say("the fox"), beside) for _ in range(12)]
         assert play() == alone
         assert len({each.result()[0].completion_ids for each in reading}) == 1
+
+
+def test_what_is_drawn_by_a_seed_of_its_own_hangs_on_no_other_conversation(generator: LocalGenerator):
+    spoken = Sampling(max_tokens=8, temperature=1.0)
+    together = generator.generate(say("the fox", "the fox", "over"), replace(spoken, seeds=(7, 8, 9)))
+    apart = [
+        generator.generate(say(text), replace(spoken, seeds=(seed,))) for text, seed in (("over", 9), ("the fox", 8))
+    ]
+    assert [apart[1][0], apart[0][0]] == together[1:]
+    assert together[0].completion_ids != together[1].completion_ids
+
+
+@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.3, 1.0), (1.0, 0.5)])
+def test_tokens_are_drawn_by_their_probabilities(generator: LocalGenerator, temperature: float, top_p: float):
+    count = 2000
+    drawn = generator.generate(
+        say(*["the fox"] * count),
+        Sampling(max_tokens=1, temperature=temperature, top_p=top_p, seeds=tuple(range(count))),
+    )
+    scores = generator.model(torch.tensor([drawn[0].prompt_ids])).logits[0, -1].double() / temperature
+    chances, order = scores.softmax(-1).sort(descending=True)
+    chances = torch.where(chances.cumsum(-1) - chances < top_p, chances, 0.0)  # the likeliest that make up top_p
+    expected = torch.zeros_like(scores).index_copy_(0, order, chances / chances.sum())
+    seen = torch.bincount(torch.tensor([each.completion_ids[0] for each in drawn]), minlength=len(scores)) / count
+    assert not ((seen > 0) & (expected == 0)).any()
+    # As far from the truth as 2000 draws are: five standard deviations of the worst of 300 tokens.
+    assert (seen - expected).abs().max() < 5 * (expected * (1 - expected) / count).sqrt().max()
 
 
 def test_samples_differ_without_a_seed(generator: LocalGenerator):

@@ -250,3 +250,18 @@ def test_the_clock_tells_the_phases_apart(stream):
     clock = Clock()
     play([stream("text", questions=[about("Ann")])], RawChunks(), quoting_reader(), count_words, clock=clock)
     assert set(clock.seconds) == {"generate", "apply", "read"}
+
+
+def test_each_reply_is_seeded_by_its_place(stream, told):
+    asked = []
+
+    def look(observation):
+        asked.append((observation.episode.id, observation.chunk.index, observation.seed))
+        return "[]"
+
+    streams = [stream("a", "b", id="long"), stream("c", id="short")]
+    play(streams, told(look), quoting_reader(), count_words, siblings=2, seed=lambda e, g, t: 100 * e + 10 * g + t)
+    assert asked == [
+        *(("long", 0, 0), ("long", 0, 10), ("short", 0, 100), ("short", 0, 110)),
+        *(("long", 1, 1), ("long", 1, 11)),
+    ]

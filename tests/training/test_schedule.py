@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finemem_pipeline.episodes import Chunk, Episode, Question
-from finemem_pipeline.training.schedule import episode_order, longest, question_subset
+from finemem_pipeline.training.schedule import episode_order, longest, question_subset, reply_seed
 
 
 def episode(questions: int, name: str = "e", chunks: int = 1) -> Episode:
@@ -113,3 +113,13 @@ def test_another_process_draws_the_same():
 
 def test_a_batch_is_laid_out_for_the_longest_stream():
     assert longest([episode(1, chunks=2), episode(1, chunks=5), episode(1)]) == 5
+
+
+def test_every_reply_is_drawn_by_a_seed_of_its_own():
+    places = [
+        (seed, u, e, g, t) for seed in range(2) for u in (1, 2, 12) for e in range(3) for g in range(4) for t in (0, 1)
+    ]
+    seeds = [reply_seed(*place) for place in places]
+    assert len(set(seeds)) == len(seeds)
+    assert reply_seed(0, 1, 0, 0, 0) == 41298145725789
+    assert max(seeds) < 2**48  # what JSON and every server can carry

@@ -65,6 +65,7 @@ class Team:
         """Does `work` on all processes, with the arguments of the first, which calls. Returns its result."""
         if self._line is None:
             return work(*args)
+        self._agreed = False
         stopping.hold()
         try:
             with self._line.in_sight():
