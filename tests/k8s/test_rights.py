@@ -9,13 +9,17 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
+import yaml
 
 from finemem_pipeline.cluster import ClusterError, JobSpec, KubernetesCluster, SecretKey, checks, render
 from finemem_pipeline.cluster.fake_api import FakeApi, Scenario
+from finemem_pipeline.cluster.kinds import JOB, JOBS
 from finemem_pipeline.cluster.render import MANAGED_BY, MANAGER
 from finemem_pipeline.cluster.spec import Claim
 
+PROJECT = Path(__file__).resolve().parents[2]
 LOOKS = {
     "namespaces": {"get"},
     "serviceaccounts": {"get"},
@@ -155,6 +159,19 @@ def test_on_a_site_with_a_queue_it_may_look_whether_the_queue_is_there(api, site
     given = rights(sites["kueue"]) | rights(sites["kueue"], "finemem-launcher-queue")
     for name, verbs in used(api.requests[before:]).items():
         assert verbs <= given.get(name, set()) | REFUSED.get(name, set()), name
+
+
+def test_other_kinds_of_jobs_take_the_same_rights():
+    text = (PROJECT / "k8s/components/other-jobs/access.yaml").read_text(encoding="utf-8")
+    role, binding = yaml.safe_load_all(text)
+    for each in (role, binding):
+        kubernetes_validate.validate(each, "1.36", strict=True)
+    kinds = [kind for kind in JOBS if kind is not JOB]
+    assert rights((role,), "finemem-launcher-other-jobs") == {
+        f"{kind.plural}.{kind.group}": set(checks.RIGHTS["jobs.batch"]) for kind in kinds
+    }
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
+    assert [subject["name"] for subject in binding["subjects"]] == ["finemem-launcher"]
 
 
 @pytest.mark.parametrize("jobs", [1, 12])
