@@ -391,7 +391,11 @@ def test_a_reader_of_the_matrix_has_what_it_names_and_shares_the_rest(raw):
         ("matrix.backbones", "smollm2_135m+smolm2", "matrix.backbones: 'smolm2' is not a known recipe. Did you mean"),
         ("matrix.backbones", "tiny_llama+tiny_llama", "matrix.backbones: 'tiny_llama' stands there twice"),
         ("matrix.managers", "trained+raw_chunks", "matrix.managers: warm_started is what a cell is about"),
-        ("matrix.managers", "trained+warm_started+raw", "matrix.managers: 'raw' is not a known manager. Did you mean"),
+        (
+            "matrix.managers",
+            "trained+warm_started+raw_chunk",
+            "matrix.managers: 'raw_chunk' is not a known manager. Did you mean",
+        ),
         ("matrix.readers", {}, "matrix.readers is empty"),
         ("matrix.readers.smollm2", {"reasonner": {}}, "matrix.readers.smollm2: 'reasonner' is not a known parameter"),
         ("matrix.readers.smollm2", {"reasoner": {"kind": "extractve"}}, "matrix.readers.smollm2.reasoner.kind: 'extr"),

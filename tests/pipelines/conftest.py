@@ -203,7 +203,10 @@ def matrix(project: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFac
     commands = {
         "streams": ["--pipelines=data,qa_generation"],
         "first": run,
-        "one_more": [*run, "--params=matrix.readers.wide.k=3"],
+        "one_more": [
+            *run,
+            "--params=matrix.readers.wide.k=3,matrix.readers.wide.retriever.kind=bm25,matrix.readers.wide.retriever.b=0.0",
+        ],
     }
     return Project(folder, run_all(folder, commands))
 

@@ -67,4 +67,4 @@ def test_metrics_of_backbones_are_told_apart_in_mlflow(matrix):
 
 def test_the_result_ends_on_the_terminal(matrix):
     assert "Matrix: " in said(matrix, "first")
-    assert "of 4, trained is against warm_started" in said(matrix, "first")
+    assert "all cells: against warm_started, trained is" in said(matrix, "first")

@@ -31,46 +31,48 @@ def verdict(matrix: Matrix) -> str:
     """In how many cells training gained, in a sentence."""
     signs, cells = matrix["signs"], len(matrix["cells"])
     told = [
-        f"{word} {signs[word]}" + (f" ({signs[f'clearly_{word}']} with an interval that excludes 0)" if clear else "")
-        for word, clear in (("above", True), ("below", True), ("level", False), ("unscored", False))
+        f"{word} in {signs[word]} of {cells}"
+        + (f" ({signs[f'clearly_{word}']} with an interval that excludes 0)" if f"clearly_{word}" in signs else "")
+        for word in ("above", "below", "level", "unscored")
         if signs[word]
     ]
     holds = "The sign holds over all cells" if matrix["holds"] else "The sign does not hold over all cells"
-    return f"{holds}: of {cells}, trained is against warm_started {', '.join(told)}"
+    return f"{holds}: against warm_started, trained is {', '.join(told)}"
 
 
 def matrix_grids(matrix: Matrix) -> list[Grid]:
-    """A row per cell: scores and the gain; what they rest on; tokens."""
+    """A row per cell: scores and the gain; what these rest on; tokens."""
     managers = matrix["managers"]
     level = percent(matrix["cells"][0]["evaluation"]["bootstrap"]["level"])
     head = ("backbone · reader", *managers)
     return [
         Grid(
             "Score",
-            f"Below each other: backbone · who read. Gain: trained − warm_started on the questions that both have "
-            f"scored, with the {level} interval of a paired bootstrap over training seeds, streams and questions; a "
-            "star: it excludes 0. Detectable: the smallest true difference that a comparison of this size would show "
-            "four times in five. Managers without a language model write the same memory beside every backbone.",
-            (*head, "gain", "detectable"),
+            f"Gain: trained − warm_started on the questions that both have scored, with the {level} interval of a "
+            "paired bootstrap over training seeds, streams and questions; a star: it excludes 0. With one training "
+            "seed it says nothing about others. Managers without a language model write the same memory beside every "
+            "backbone.",
+            (*head, "gain"),
             tuple(
                 (
                     _name(cell),
                     *(score(_mean(cell, manager, "score")) for manager in managers),
                     interval(cell["gain"]),
-                    score(cell["gain"]["detectable"]),
                 )
                 for cell in matrix["cells"]
             ),
         ),
         Grid(
             "Questions scored (+ unscored)",
-            "A question whose answer could not be had is left out of every mean, never counted as 0.",
-            (*head, "gain"),
+            "A question whose answer could not be had is left out of every mean, never counted as 0. Detectable: the "
+            "smallest true gain that a comparison of this size would show four times in five.",
+            (*head, "gain", "detectable"),
             tuple(
                 (
                     _name(cell),
                     *(counted(row["mean"]) if (row := _row(cell, name)) else NOTHING for name in managers),
                     f"{cell['gain']['n_questions']} of {cell['gain']['n_streams']} streams",
+                    score(cell["gain"]["detectable"]),
                 )
                 for cell in matrix["cells"]
             ),
