@@ -147,7 +147,7 @@ class Bench:
         with tempfile.TemporaryDirectory() as scratch:
             trainer = StepGRPOTrainer(
                 model=self.model,
-                args=replace(arguments(constants, layout, Path(scratch)), save_strategy="no"),
+                args=arguments(constants, layout, Path(scratch)),
                 processing_class=self.tokenizer,
                 train_dataset=schedule_dataset([0], layout),
                 play_step=lambda update, episodes: rows,
@@ -202,9 +202,7 @@ def train_long(updates: int, folder: Path, on_look: Callable[[int, int], None]) 
         steps=updates, group_size=4, episodes_per_step=2, micro_batch=8, max_completion_tokens=8, learning_rate=1e-3
     )
     reasoner = ExtractiveReasoner()
-    streams, _ = write_questions(
-        list(generate(PlantedSpec(train=200, chunks=(1, 3)), "train")), ClozeWriter(), reasoner
-    )
+    streams, _ = write_questions(list(generate(PlantedSpec(train=40, chunks=(1, 3)), "train")), ClozeWriter(), reasoner)
 
     def count(text: str) -> int:
         return len(tokenizer.encode(text, add_special_tokens=False))
