@@ -134,6 +134,8 @@ class Bench:
 
     def learn(self, prompt: int, completion: int, passes: int = 1) -> None:
         """One update on so many times ROWS rows."""
+        from transformers.trainer_callback import PrinterCallback
+
         from finemem_pipeline.training.samples import StepSample
         from finemem_pipeline.training.step_grpo import Layout, StepGRPOTrainer, schedule_dataset
         from finemem_pipeline.training.train import arguments
@@ -153,6 +155,7 @@ class Bench:
                 play_step=lambda update, episodes: rows,
                 layout=layout,
             )
+            trainer.remove_callback(PrinterCallback)
             trainer.train()
 
 

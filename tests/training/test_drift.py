@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from finemem_pipeline.training import drift
-from finemem_pipeline.training.drift import Drift, chosen
+from finemem_pipeline.training.drift import Drift, chosen, share
 from finemem_pipeline.training.samples import StepSample
 
 pytestmark = [
@@ -23,13 +23,17 @@ def test_one_played_row_in_sixteen_is_looked_at_and_at_least_two():
     assert [each.key[1] for each in chosen(rows)] == [0, 16, 32, 48]
     assert [each.key[1] for each in chosen(rows[:20])] == [0, 10]
     assert chosen(rows[:1]) == rows[:1]
+    assert [each.key[1] for each in chosen([row(place, filler=place not in (3, 5, 9)) for place in range(32)])] == [
+        3,
+        5,
+    ]
 
 
-def test_every_process_looks_at_as_many_rows_though_some_have_fillers():
-    rows = [row(place, filler=place not in (3, 5, 9)) for place in range(32)]
-    assert [each.key[1] for each in chosen(rows)] == [3, 5]
-    lonely = [row(place, filler=place != 7) for place in range(32)]
-    assert [(each.key[1], each.filler) for each in chosen(lonely)] == [(7, False), (0, True)]
+def test_processes_share_the_rows_and_each_looks_at_as_many():
+    rows = [row(place) for place in range(3)]
+    assert share(rows, 0, 1) == rows
+    told = [[(each.key[1], each.filler) for each in share(rows, process, 2)] for process in (0, 1)]
+    assert told == [[(0, False), (2, False)], [(1, False), (0, True)]]
 
 
 def test_the_divergence_from_the_start_is_that_of_trl(pupil, monkeypatch):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -42,11 +43,11 @@ class Drift(TrainerCallback):
         self._then: list[torch.Tensor] = []
 
     def before(self, rows: Sequence[StepSample]) -> None:
-        """Called with the rows of this process, when they have been played and before they are learned."""
+        """Called with the rows of all processes, when they have been played and before they are learned."""
         trainer = self.trainer
         assert trainer is not None
         with self._clock("measure"):
-            self._rows = chosen(rows)
+            self._rows = share(chosen(rows), trainer.accelerator.process_index, trainer.accelerator.num_processes)
             self._then = self._logprobs(trainer.model)
             self.measures = {}
             start = self._start
@@ -99,13 +100,17 @@ class Drift(TrainerCallback):
 
 
 def chosen(rows: Sequence[StepSample]) -> list[StepSample]:
-    """One in sixteen, evenly spread over those that were played; always equally many of equally many rows."""
-    most = min(len(rows), max(LEAST, len(rows) // ONE_IN))
+    """One in sixteen, evenly spread over those that were played."""
     played = [row for row in rows if not row.filler]
-    fillers = [row for row in rows if row.filler]
-    if len(played) < most:
-        return [*played, *fillers][:most]
+    most = min(len(played), max(LEAST, len(rows) // ONE_IN))
     return [played[place * len(played) // most] for place in range(most)]
+
+
+def share(rows: Sequence[StepSample], process: int, processes: int) -> list[StepSample]:
+    """What one of so many processes looks at. All look at as many: where weights are sharded they look together."""
+    mine = list(rows[process::processes])
+    most = -(-len(rows) // processes)
+    return mine + [replace(row, filler=True) for row in rows[: most - len(mine)]]
 
 
 def _twin(model: PeftModel) -> PeftModel:
