@@ -280,6 +280,7 @@ def test_the_rooms_that_are_drawn_are_the_packages_that_exist_in_the_order_that_
 
 def test_no_document_names_a_path_of_one_machine():
     tracked = subprocess.run(["git", "ls-files"], cwd=PROJECT, capture_output=True, text=True, check=False).stdout
-    files = {PROJECT / name for name in tracked.splitlines() if name.endswith((".md", ".yml", ".yaml", ".cff"))}
+    told = [name for name in tracked.splitlines() if not name.startswith("tests/cluster/golden/")]  # of pods
+    files = {PROJECT / name for name in told if name.endswith((".md", ".yml", ".yaml", ".cff"))}
     for file in files | set(PAGES):
         assert not re.search(r"(?<![\w.])/(home|root|Users|tmp)/\w", file.read_text(encoding="utf-8")), file
