@@ -58,7 +58,7 @@ def conf(name: str) -> dict:
 
 
 def parameters() -> dict:
-    names = ("data", "reader", "recipes", "rewards", "training", "evaluation")
+    names = ("data", "reader", "recipes", "rewards", "training", "evaluation", "matrix", "compare")
     return {section: values for name in names for section, values in conf(name).items()}
 
 
