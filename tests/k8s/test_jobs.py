@@ -84,6 +84,8 @@ def servers(site: Site) -> dict[str, float]:
 
 SHAPES = {"dev": (1, 0), "gpu-1": (1, 1), "gpu-8": (1, 8), "gpu-2x8": (2, 8), "kueue": (1, 1)}
 """Pods of a job, GPUs of a pod."""
+ON_A_VOLUME = ("dev", "gpu-1", "gpu-2x8")
+"""Where data is; on the others in a bucket."""
 
 
 def test_an_overlay_is_what_its_name_says(overlay):
@@ -124,7 +126,7 @@ def test_account_claim_and_namespace_of_a_job_are_there(sites, overlay):
     assert config.namespace in named(site, "Namespace")
     assert config.service_account == "finemem-worker"
     assert config.service_account in named(site, "ServiceAccount")
-    assert (config.volume is not None) is (overlay in ("dev", "gpu-1"))
+    assert (config.volume is not None) is (overlay in ON_A_VOLUME)
     assert config.volume is None or config.volume.claim in named(site, "PersistentVolumeClaim")
 
 
@@ -136,6 +138,14 @@ def test_a_launcher_outside_the_cluster_names_them_too():
     assert (outside.namespace, outside.service_account, outside.volume) == (
         (inside.namespace, inside.service_account, inside.volume)
     )
+
+
+def test_pods_that_write_one_checkpoint_share_a_volume_that_several_nodes_mount(sites, overlay):
+    claims = named(sites[overlay], "PersistentVolumeClaim")
+    if runner(overlay).nodes > 1:
+        assert claims["finemem-data"]["spec"]["accessModes"] == ["ReadWriteMany"]
+    others = [each for name, each in claims.items() if name != "finemem-data"]
+    assert all(each["spec"]["accessModes"] == ["ReadWriteOnce"] for each in others)
 
 
 def test_launcher_and_workers_see_the_same_folder(sites, overlay):
@@ -196,8 +206,7 @@ def test_rights_are_given_to_the_launcher_alone_and_in_its_namespace(site, overl
 def test_a_job_asks_for_secrets_by_name_and_for_none_that_the_site_does_not_name(overlay):
     container = job(runner(overlay))["spec"]["template"]["spec"]["containers"][0]
     references = [each["valueFrom"]["secretKeyRef"] for each in container["env"] if "valueFrom" in each]
-    small = overlay in ("dev", "gpu-1")
-    assert {each["name"] for each in references} == (set() if small else {"object-store"})
+    assert {each["name"] for each in references} == (set() if overlay in ON_A_VOLUME else {"object-store"})
 
 
 def test_a_job_that_asks_for_more_than_the_quota_would_be_noticed(sites):

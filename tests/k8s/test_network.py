@@ -98,14 +98,15 @@ EVERYWHERE = {
 }
 LARGE = {
     *((pod, server, 8000) for pod in ("launcher", "worker") for server in ("reasoner", "rollouts")),
-    *((pod, PUBLIC, 443) for pod in ("worker", "reasoner", "rollouts")),  # object store, hub
+    *((server, PUBLIC, 443) for server in ("reasoner", "rollouts")),  # the Hub
     *(("mlflow", address, 5432) for address in (PUBLIC, PRIVATE, METADATA, DNS)),
 }
 
 
 def test_each_connection_of_the_project_is_open_and_no_other(site, overlay):
-    expected = EVERYWHERE if overlay in ("dev", "gpu-1") else EVERYWHERE | LARGE
-    assert ways(site) == expected
+    bucket = {("worker", PUBLIC, 443)} if overlay in ("gpu-8", "kueue") else set()
+    servers = LARGE if overlay not in ("dev", "gpu-1") else set()
+    assert ways(site) == EVERYWHERE | servers | bucket
 
 
 @pytest.mark.parametrize("left_out", ["nothing-else", "worker-to-worker", "mlflow-from-runs", "all-to-dns"])

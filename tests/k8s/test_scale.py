@@ -79,6 +79,10 @@ def test_traffic_of_a_run():
     assert round(UPDATES / BETWEEN * put / 1e3 + warm) == 25
     assert round(7.7 + 2 * 0.8 + warm / 2 + 0.26) == 10
     says("25 GB in 200 updates", "100 checkpoints a minute")
+    many = 803 + BETWEEN * 8 * 38  # with 64 streams
+    says(f"803 + 10 × {8 * 38} = {many:,} MB in ten updates", "| 2 | 2 | 6 | 2,000 |", "| 10 | 10 | 63 | 10,000 |")
+    assert round(many / BETWEEN / 60) == 6
+    assert pytest.approx(63, abs=0.5) == UPDATES * 8 * 38 / 1e3 + 2.4
 
 
 def test_writes_to_mlflow():
@@ -96,7 +100,7 @@ def test_writes_to_mlflow():
 
 def test_files_of_mlflow_fit_its_volume():
     a_run = 264 + ROLLOUTS_SHOWN * 38
-    says(f"264 + 8 × 38 = {a_run} MB a run")
+    says(f"264 + 8 × 38 = {a_run} MB a run", f"| 0.6 | 0.6 | {(264 + ROLLOUTS_SHOWN * 304) / 1e3:.1f} | 570 |")
     overlay = yaml.safe_load((PROJECT / "k8s/overlays/gpu-8/kustomization.yaml").read_text(encoding="utf-8"))
     [patch] = [each["patch"] for each in overlay["patches"] if each["target"].get("name") == "mlflow"]
     assert int(re.search(r"value: (\d+)Gi", patch)[1]) * 2**30 > 1000 * a_run * 1e6
