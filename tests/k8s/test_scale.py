@@ -38,11 +38,12 @@ def says(*texts: str) -> None:
 
 
 def test_requests_of_a_launcher_that_waits():
-    assert (mirror.RELIST_SECONDS, api.PAGE) == (60, 500)
+    assert (mirror.WATCH_SECONDS, mirror.RELIST_SECONDS, api.PAGE) == (60, 300, 500)
     pages = [-(-objects // api.PAGE) for objects in (1000, 1000, 6 * 1000)]
     assert pages == [2, 2, 12]
-    says("3 + 3 = 6 requests a minute", f"2 + 2 + 12 pages and 3 watches are {sum(pages) + 3} requests a minute")
-    says(f"would make {3 * 12 * 1000:,}", "| 6 | 6 | 6 | 19 |")
+    says("3 + 0.6 = 3.6 requests a minute", "2 + 2 + 12 pages in five minutes and 3 watches a minute are 6.2 requests")
+    assert (3 + 3 / 5, 3 + sum(pages) / 5) == (3.6, 6.2)
+    says(f"would make {3 * 12 * 1000:,}", "| 4 | 4 | 4 | 6 |")
 
 
 def test_requests_beside_that():
