@@ -11,6 +11,7 @@ from kedro.io.core import DatasetError
 
 from finemem_pipeline.datasets import EpisodesDataset, JsonDataset, JsonLinesDataset
 from finemem_pipeline.episodes import Chunk, Episode, Question
+from finemem_pipeline.store.places import place
 
 STREAM = Episode(
     "s", "x", "AR", (Chunk(0, "Maria's code is 4821."),), (Question("q", "Code?", ("4821",), evidence=(0,)),)
@@ -86,3 +87,45 @@ def test_where_there_is_no_file_what_was_given_for_that_is_loaded_and_nothing_ex
     assert (dataset.load(), dataset.exists()) == ({}, False)
     dataset.save({"seed": 1})
     assert (dataset.load(), dataset.exists()) == ({"seed": 1}, True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value"),
+    [
+        (EpisodesDataset, "streams.jsonl.gz", [STREAM]),
+        (JsonLinesDataset, "rollouts.jsonl", [{"step": 0}]),
+        (JsonDataset, "report.json", {"share": 0.5}),
+    ],
+)
+def test_what_is_saved_at_a_url_is_loaded_from_it(s3: str, kind: Any, name: str, value: object) -> None:
+    dataset = kind(filepath=f"{s3}/deep/{name}")
+    assert not dataset.exists()
+    with pytest.raises(DatasetError, match=rf"{s3}/deep/{name} is not there; run the pipeline that writes it first"):
+        dataset.load()
+    dataset.save(value)
+    assert dataset.exists()
+    assert dataset.load() == value
+    assert list(place(s3).files("")) == [f"deep/{name}"]
+    assert kind(filepath=f"{s3}/deep/other-{name}", absent={}).load() == {}
+
+
+def test_a_save_at_a_url_that_fails_keeps_the_file_of_before(s3: str) -> None:
+    dataset = JsonLinesDataset(filepath=f"{s3}/rollouts.jsonl")
+    dataset.save([{"step": 0}])
+
+    def breaking() -> Iterator[dict[str, Any]]:
+        yield {"step": 1}
+        raise RuntimeError("killed")
+
+    with pytest.raises(DatasetError, match="killed"):
+        dataset.save(breaking())
+    assert dataset.load() == [{"step": 0}]
+
+
+def test_damage_at_a_url_is_located(s3: str) -> None:
+    place(s3).write("rollouts.jsonl", b'{"step": 0}\n{"step"\n')
+    place(s3).write("streams.jsonl", b'{"instance_id": 1}\n')
+    with pytest.raises(DatasetError, match=rf"{s3}/rollouts\.jsonl:2: not JSON"):
+        JsonLinesDataset(filepath=f"{s3}/rollouts.jsonl").load()
+    with pytest.raises(DatasetError, match=rf"{s3}/streams\.jsonl"):
+        EpisodesDataset(filepath=f"{s3}/streams.jsonl").load()

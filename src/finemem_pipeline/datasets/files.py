@@ -17,6 +17,7 @@ from finemem_pipeline.benchmarks.files import Truncated, read_lines, write_lines
 from finemem_pipeline.benchmarks.realbench import dump, read_episodes, undump, write_episodes
 from finemem_pipeline.beside import beside
 from finemem_pipeline.episodes import Episode
+from finemem_pipeline.errors import DataError
 from finemem_pipeline.store.places import Place, is_url, place
 
 Saved = TypeVar("Saved")
@@ -61,8 +62,12 @@ class _FileDataset(AbstractDataset[Saved, Loaded], Generic[Saved, Loaded]):
             return
         folder, name = self._place()
         with TemporaryDirectory(prefix="finemem-") as scratch:
-            folder.get({name: Path(scratch) / name})
-            yield Path(scratch) / name
+            path = Path(scratch) / name
+            folder.get({name: path})
+            try:
+                yield path
+            except DataError as error:  # the user knows it by its URL
+                raise DataError(str(error).replace(str(path), self._filepath)) from error
 
     @contextmanager
     def _written(self) -> Iterator[Path]:

@@ -140,8 +140,9 @@ class Run:
             os.replace(part, place)
         finally:
             remove(part)
-        store.put(*self._told())
-        store.put_whole(place)
+        if store.elsewhere():
+            store.put(*self._told(after=max(map(step_of, self._checkpoints_elsewhere()), default=0)))
+            store.put_whole(place)
         return place
 
     @contextmanager
