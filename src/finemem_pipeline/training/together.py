@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 _REQUIRED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 _PREFIXES = ("TORCHELASTIC_", "GROUP_", "ROLE_", "LOCAL_", "MASTER_", "RANK", "WORLD_SIZE")
 _AT_MOST = timedelta(days=7)  # that one process waits for another: whether it still lives is looked after by `_Watch`
+_TO_COME = timedelta(minutes=10)  # to the store, of which the launcher says that it is there
 _LOOK_EVERY = 0.5  # seconds
 _LAST_WORDS = 20.0  # seconds that a process has to end by itself once another has failed
 
@@ -128,11 +129,13 @@ class Team:
                 done.append(work())
             finally:
                 stopping.hold()
-        except (Exception, stopping.Stopped) as failed:
+        except (FinememError, stopping.Stopped) as failed:
             error = failed
+        except Exception as failed:
+            traceback.print_exc()  # here alone it can be told where
+            error = FinememError(_words(failed))
+        if error is not None:
             self._line.put(f"given up/{task}")
-            if not isinstance(failed, FinememError | stopping.Stopped):
-                traceback.print_exc()
         told = None if error is None else _Told(self.rank, _words(error), _code(error), isinstance(error, _GivenUp))
         everyone = self._line.everyone((told, done))
         failures = [told for told, _ in everyone if told is not None and not told.elsewhere]
@@ -260,7 +263,7 @@ class _Line:
         self.size = int(environment["WORLD_SIZE"])
         self._environment = environment
         with self.in_sight():
-            found, _, _ = next(rendezvous("env://", timeout=_AT_MOST))
+            found, _, _ = next(rendezvous("env://", timeout=_TO_COME))
         # A launcher that starts its processes anew keeps the store.
         self._store: Any = PrefixStore(f"finemem/{environment.get('TORCHELASTIC_RESTART_COUNT', 0)}", found)
         self._calls = 0
