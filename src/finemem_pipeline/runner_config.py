@@ -68,7 +68,7 @@ class RunnerConfig(Section):
     """Seconds between SIGTERM and SIGKILL: time to write a checkpoint."""
     retries: Whole = 3
     """Pods that may fail without the work being at fault. Preemptions do not count."""
-    deadline: Whole = 0
+    deadline: Whole = 7 * 24 * 3600
     """Seconds from start to end of a job, time in a queue left out; 0 sets no limit."""
     keep: Whole = 259200
     """Seconds that a finished job stays on the cluster to be looked at."""
