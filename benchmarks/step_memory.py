@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = "smollm2_135m"
-PROMPTS, COMPLETIONS = (128, 512, 1024), (32, 128, 256)  # tokens
+PROMPTS, COMPLETIONS = (128, 256, 512), (32, 64, 128)  # tokens
 ROWS = 2  # to a pass
 UPDATES, LOOK_EVERY = 200, 10
 ALLOWED = 1.05
@@ -246,11 +246,21 @@ def growth(looks: Sequence[tuple[int, int]]) -> float:
     return float(np.mean(sizes[-quarter:]) / np.mean(sizes[quarter : 2 * quarter]))
 
 
+def per_token(peaks: Sequence[tuple[int, int, int]]) -> tuple[float, float]:
+    """Bytes by which the peak grows with a prompt token and with a completion token of all rows of a pass: the plane
+    that fits best through (prompt tokens, completion tokens, peak).
+    """
+    table = np.array(peaks, dtype=float)
+    plane, *_ = np.linalg.lstsq(np.column_stack([table[:, :2], np.ones(len(table))]), table[:, 2], rcond=None)
+    return float(plane[0]), float(plane[1])
+
+
 def show_peaks(console: Console) -> None:
     """The first table, line by line as it is measured."""
     bench = Bench(_conf("recipes")["recipes"][RECIPE])
     bench.play(8, 2)
     bench.learn(8, 2)  # the first time libraries take memory that they keep
+    peaks: list[tuple[int, int, int]] = []
     table = Table(title=f"{RECIPE}: MiB above what is held before, {ROWS} rows to a pass")
     for column in ("prompt tokens", "completion tokens", "play", "learn"):
         table.add_column(column, justify="right")
@@ -259,11 +269,14 @@ def show_peaks(console: Console) -> None:
             played = peak_of(lambda: bench.play(prompt, completion))  # noqa: B023
             learned = peak_of(lambda: bench.learn(prompt, completion))  # noqa: B023
             table.add_row(str(prompt), str(completion), f"{played / MIB:.0f}", f"{learned / MIB:.0f}")
+            peaks.append((prompt, completion, learned))
     prompt, completion = PROMPTS[1], COMPLETIONS[1]
     table.add_row(
         str(prompt), f"{completion}, 4 passes", "", f"{peak_of(lambda: bench.learn(prompt, completion, 4)) / MIB:.0f}"
     )
     console.print(table)
+    by_prompt, by_completion = (size / ROWS / MIB for size in per_token(peaks))
+    console.print(f"learn: {by_prompt:.1f} MiB for a prompt token of a row, {by_completion:.1f} for a completion token")
 
 
 def main() -> int:

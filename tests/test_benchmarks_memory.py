@@ -27,6 +27,11 @@ def test_a_peak_is_what_was_held_at_most_above_what_was_held_before(memory: Modu
     assert memory.peak_of(lambda: None) < 0.2 * size  # what is kept was there before
 
 
+def test_the_peak_grows_by_so_much_with_a_token(memory: ModuleType):
+    peaks = [(prompt, completion, 5 + 3 * prompt + 2 * completion) for prompt in (1, 2, 4) for completion in (1, 3)]
+    assert memory.per_token(peaks) == pytest.approx((3.0, 2.0))
+
+
 def test_growth_compares_the_last_quarter_with_the_second(memory: ModuleType):
     level = [(step, 100) for step in range(10, 90, 10)]
     assert memory.growth(level) == 1.0
