@@ -130,7 +130,8 @@ def test_two_processes_play_and_learn_what_one_does(taught, pupil, lesson, chang
         assert {name: right[name] for name in LIKE} == pytest.approx(
             {name: left[name] for name in LIKE}, rel=tolerance, abs=1e-6
         )
-        means = {name: left[name] for name in MEANS_OF_PASSES if name in left}
+        means = {name: left[name] for name in MEANS_OF_PASSES if name in right}  # ZeRO-3 has no kl: see drift
+        assert "entropy" in means
         assert {name: right[name] for name in means} == pytest.approx(means, rel=0.01, abs=1e-6)
     expected, found = weights(result), weights(Path(taught.outcome(lesson)["result"]))
     assert found.keys() == expected.keys()

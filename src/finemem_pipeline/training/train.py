@@ -327,9 +327,8 @@ def train(
         sync(trainer.accelerator.unwrap_model(trainer.model))
         paid.update = update
         played[:] = practice.play_step(update, indices)
-        own = played[team.rank * layout.rows : (team.rank + 1) * layout.rows]
-        drift.before(own)
-        return own
+        drift.before(played)
+        return played[team.rank * layout.rows : (team.rank + 1) * layout.rows]
 
     def keep_batch(failed: Failed) -> FinememError:
         state = zero.whole_state(trainer)
