@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import pytest
-import yaml
+from kedro.config import OmegaConfigLoader
 from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 
 from finemem_pipeline.config import Child
 from finemem_pipeline.pipeline_registry import register_pipelines
 from finemem_pipeline.pipelines import compare
+from finemem_pipeline.settings import CONFIG_LOADER_ARGS
 
 PIPELINES = register_pipelines()
 
@@ -87,7 +88,8 @@ def test_every_child_of_a_comparison_is_a_group_of_its_own_that_needs_no_other_c
 
 
 def test_what_passes_between_the_groups_of_a_comparison_is_kept(project):
-    catalog = DataCatalog.from_config(yaml.safe_load((project / "conf/base/catalog.yml").read_text("utf-8")))
+    loader = OmegaConfigLoader(conf_source=str(project / "conf"), env="base", **CONFIG_LOADER_ARGS)
+    catalog = DataCatalog.from_config(loader["catalog"])
     pipeline = compare.create_pipeline([Child("fine_mem", 0)])
     group = {name: node.namespace or node.name for node in pipeline.nodes for name in node.outputs}
     passed = {
