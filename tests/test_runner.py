@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -349,6 +349,15 @@ def interrupted(launch: Launch, monkeypatch, *answers: str | type[BaseException]
     launch.run()
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """SIGINT is heard, also where the tests were started in the background of a shell, which turns it off."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_can_leave_the_job_running(launch, monkeypatch, capsys):
     with pytest.raises(Detached) as told:
         interrupted(launch, monkeypatch, "detach")
@@ -357,6 +366,7 @@ def test_ctrl_c_can_leave_the_job_running(launch, monkeypatch, capsys):
     assert "the same command attaches again" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_can_cancel_the_job(launch, monkeypatch):
     with pytest.raises(Cancelled) as told:
         interrupted(launch, monkeypatch, "cancel")
@@ -364,12 +374,14 @@ def test_ctrl_c_can_cancel_the_job(launch, monkeypatch):
     assert launch.cluster.deleted == [launch.cluster.jobs["train"][0]["metadata"]["name"]]
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_a_second_ctrl_c_cancels(launch, monkeypatch):
     with pytest.raises(Cancelled):
         interrupted(launch, monkeypatch, KeyboardInterrupt)
     assert len(launch.cluster.deleted) == 1
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_without_a_terminal_ctrl_c_cancels_whatever_is_configured(launch, monkeypatch):
     launch.options["on_interrupt"] = "detach"
     with pytest.raises(Cancelled):
