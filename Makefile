@@ -36,8 +36,8 @@ matrix: setup tiny-model ## train two small backbones and have two readers judge
 test: .venv/ready ## the tests, without those that train a real model
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu and not cluster and not network"
 
-test-slow: setup ## the tests that train and serve real models
-	$(BIN)/python -m pytest -m slow
+test-slow: setup ## the tests that train and serve real models, but for those of k8s-test
+	$(BIN)/python -m pytest -m slow --ignore=tests/pipelines/test_on_kubernetes.py --ignore=tests/cluster --ignore=tests/k8s
 
 lint: .venv/ready ## ruff, types, import contracts
 	$(BIN)/ruff check .
@@ -71,7 +71,7 @@ bench-memory: setup ## how much memory an update takes, and whether a long train
 	$(BIN)/python benchmarks/step_memory.py
 
 k8s-test: .venv/ready ## what can happen on a cluster, one line each, with a fake API server whose pods train for real
-	$(BIN)/python -m pytest -vv --no-header tests/cluster tests/test_grouping.py tests/test_runner_config.py tests/test_runner.py tests/test_session.py tests/pipelines/test_on_kubernetes.py
+	$(BIN)/python -m pytest -vv --no-header tests/cluster tests/k8s tests/test_grouping.py tests/test_runner_config.py tests/test_runner.py tests/test_session.py tests/pipelines/test_on_kubernetes.py
 
 kill-test: .venv/ready ## kill a training run again and again, and compare its end with one that was left alone
 	$(BIN)/python benchmarks/kill_test.py
