@@ -34,3 +34,30 @@ def test_an_evaluation_says_what_to_do_with_weights_that_an_older_version_traine
     old = {"folder": "data/06_models/fine_mem-1", "variant": "fine_mem"}
     with pytest.raises(FinememError, match=r"data/06_models/fine_mem-1: trained by another version .* Train again"):
         nodes._recipe(old, TrainingConfig(), None)
+
+
+def test_a_folder_that_a_machine_does_not_see_is_told_with_the_name_of_the_machine(tmp_path: Path):
+    from finemem_pipeline.pipelines.train import jobs
+    from finemem_pipeline.training.runs import Run
+    from finemem_pipeline.training.together import Team
+
+    class Two(Team):
+        def __init__(self, second: str | None) -> None:
+            super().__init__(size=2)
+            self.second = second
+
+        def apart(self, work):
+            return [work(), self.second]
+
+    jobs._seen_by_all(Run(tmp_path), Two(None))
+    with pytest.raises(FinememError, match=r"training\.folder: .* is not there on node-1\. All machines"):
+        jobs._seen_by_all(Run(tmp_path), Two("node-1"))
+
+
+def test_machines_beside_the_first_keep_answers_in_files_of_their_own():
+    from finemem_pipeline.pipelines.train import jobs
+
+    reader = ReaderConfig(cache=Path("data/answers.sqlite"))
+    assert jobs._cached_on(0, reader) is reader
+    assert jobs._cached_on(2, reader).cache == Path("data/node-2-answers.sqlite")
+    assert jobs._cached_on(2, ReaderConfig(cache=None)).cache is None

@@ -126,6 +126,7 @@ def test_two_processes_play_and_learn_what_one_does(taught, pupil, lesson, chang
     assert [row["step"] for row in theirs] == [row["step"] for row in mine]
     assert any(row["grad_norm"] > 0 for row in mine)
     for left, right in zip(mine, theirs, strict=True):
+        assert right["seconds/wait"] >= 0.0
         assert {name: right[name] for name in SAME} == {name: left[name] for name in SAME}
         assert {name: right[name] for name in LIKE} == pytest.approx(
             {name: left[name] for name in LIKE}, rel=tolerance, abs=1e-6

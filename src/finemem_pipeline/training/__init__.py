@@ -9,12 +9,16 @@ from __future__ import annotations
 
 def quieten() -> None:
     """Silences the bars and notices of the libraries: what a run does is told by its own progress bar and log."""
+    import os
     import warnings
 
+    import torch
     import transformers
 
     import datasets
 
+    if not torch.cuda.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed tells that it has found nothing better
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()

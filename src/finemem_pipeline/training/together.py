@@ -7,7 +7,7 @@ nodes, data sets, MLflow and the terminal are the first one's alone, and what it
 How a piece of work ends is everybody's business:
 - what can fail or be stopped on one process alone is done `apart`, and shared: all go on, or all end at the same line;
 - SIGTERM or Ctrl-C to one process comes to all within a second, and waits until the next line at which they agree;
-- where one fails in the middle of common work, the others hear why and end too: `_Over`.
+- where one fails in the middle of common work, the others hear why and end too (`_Line.over`).
 Only torch's own environment variables are read, and only here. Between pieces of work they are out of sight, so that
 what the first process does alone, it does as a process that is alone.
 """
@@ -36,10 +36,8 @@ from finemem_pipeline.errors import FinememError
 
 T = TypeVar("T")
 
-log = logging.getLogger(__name__)
-
 _REQUIRED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-_PREFIXES = ("TORCHELASTIC_", "GROUP_", "ROLE_", "LOCAL_", "MASTER_", "RANK", "WORLD_SIZE")
+_MORE = ("LOCAL_WORLD_SIZE", "GROUP_RANK", "GROUP_WORLD_SIZE", "ROLE_RANK", "ROLE_WORLD_SIZE", "ROLE_NAME")
 _AT_MOST = timedelta(days=7)  # that one process waits for another: whether it still lives is looked after by `_Watch`
 _TO_COME = timedelta(minutes=10)  # to the store, of which the launcher says that it is there
 _LOOK_EVERY = 0.5  # seconds
@@ -232,7 +230,8 @@ def joined() -> Iterator[Team]:
     if not launched():
         yield ALONE
         return
-    environment = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(_PREFIXES)}
+    theirs = [name for name in os.environ if name in _REQUIRED + _MORE or name.startswith("TORCHELASTIC_")]
+    environment = {name: os.environ.pop(name) for name in theirs}
     line = _Line(environment)
     _team = Team(line.rank, line.size, int(environment.get("GROUP_RANK", 0)), line)
     _die_with_the_launcher()
@@ -353,10 +352,11 @@ class _Line:
         self._group = distributed.new_group(backend="gloo", timeout=_AT_MOST)
 
     def from_first(self, value: Any) -> Any:
+        import torch
         from torch import distributed
 
         box = [value]
-        distributed.broadcast_object_list(box, src=0, group=self._group, device=_cpu())
+        distributed.broadcast_object_list(box, src=0, group=self._group, device=torch.device("cpu"))
         return box[0]
 
     def everyone(self, value: Any) -> list[Any]:
@@ -416,12 +416,6 @@ def _words(error: BaseException) -> str:
 
 def _code(error: BaseException) -> int:
     return stopping.RESUME_EXIT_CODE if isinstance(error, stopping.Stopped) else 1
-
-
-def _cpu() -> Any:
-    import torch
-
-    return torch.device("cpu")
 
 
 def _die_with_the_launcher() -> None:

@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -164,7 +165,8 @@ class Practice:
         `indices` are the streams of this process; rows and measures are those of all.
         """
         self.clock.reset()
-        told = self.team.apart(lambda: self._play(update, indices))
+        with self.clock("wait") if self.team.size > 1 else nullcontext():
+            told = self.team.apart(lambda: self._play(update, indices))
         groups = [group for played in told for group in played.groups]
         with self.clock("score"):
             scores = [score_group(group, self.variant, self.baseline) for group in groups]

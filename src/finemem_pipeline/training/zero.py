@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import warnings
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
@@ -20,8 +19,6 @@ from finemem_pipeline.training.hardware import device
 
 def start() -> None:
     """Before a trainer is made: DeepSpeed takes over the groups of processes that there are."""
-    os.environ.setdefault("DS_ACCELERATOR", device())
-    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     import deepspeed
 
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
