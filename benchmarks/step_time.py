@@ -32,6 +32,7 @@ PHASES = {
     "read": "read",
     "score": "score and credit",
     "write": "write rollouts",
+    "measure": "measure how far it moves",
     "backward": "forward, backward, update",
 }
 HEAVY = ("generate", "backward")
