@@ -299,7 +299,7 @@ class _Line:
         return self.from_first(None)
 
     def next_call(self) -> int | None:
-        """Waits. None if the first process calls, else the code it has ended with; 1 if it is gone."""
+        """Waits. None if the first process calls, else the code it has ended with; to try again if it is gone."""
         word = f"call/{self._calls}"
         try:
             while not self._store.check([word]):
@@ -307,7 +307,7 @@ class _Line:
                     return int(self._store.get("end"))
                 time.sleep(_LOOK_EVERY)
         except RuntimeError:  # torch's errors of a store that is not there any more
-            return 1
+            return stopping.RESUME_EXIT_CODE
         self._calls += 1
         return None
 
