@@ -121,7 +121,7 @@ def test_two_processes_stopped_killed_and_on_two_machines_leave_what_one_leaves(
     ]
     (first, told), (second, silent) = [finished(machine) for machine in machines]
     assert (first, second) == (0, 0), told[-4000:] + silent[-4000:]
-    assert told.count("Completed node: train_policy") == 1
+    assert told.count("Completed node: train.train_policy") == 1
     assert "train_policy" not in silent
 
     single = run_of(folder, 1)
