@@ -19,7 +19,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -57,8 +57,8 @@ class Scenario:
     kill: str = ""
     """OOMKilled: SIGKILL. Preempted: SIGTERM, then SIGKILL after the grace, condition DisruptionTarget."""
     kill_rank: int = 0
-    kill_when: str = ""
-    """Once a line of the rank's output contains this; at once if empty."""
+    kill_when: str | Callable[[], bool] = ""
+    """Once a line of the rank's output contains this, or once this is true; at once if empty."""
     kill_times: int = 1
     """How many pods of that rank meet this end."""
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -448,11 +448,11 @@ class Controllers:
         scenario = self._scenario(owner["name"])
         if process.term_at is not None and time.monotonic() > process.term_at:
             _kill(process.popen, signal.SIGKILL)
-        if scenario.kill and not process.killed and _index(pod) == scenario.kill_rank:
-            seen = any(scenario.kill_when in line for _, line in list(process.lines)) or not scenario.kill_when
-            if seen and self._met.get(owner["uid"], 0) < scenario.kill_times:
-                self._met[owner["uid"]] = self._met.get(owner["uid"], 0) + 1
-                self._meet(pod, process, scenario.kill)
+        met = self._met.get(owner["uid"], 0)
+        mortal = scenario.kill and not process.killed and _index(pod) == scenario.kill_rank
+        if mortal and met < scenario.kill_times and _seen(scenario.kill_when, process):
+            self._met[owner["uid"]] = met + 1
+            self._meet(pod, process, scenario.kill)
         code = process.popen.poll()
         if code is None:
             return
@@ -633,6 +633,10 @@ def _policy(pod: Thing, policy: Thing) -> tuple[str, str]:
             )
             return rule["action"], message
     return "Count", ""
+
+
+def _seen(when: str | Callable[[], bool], process: Process) -> bool:
+    return when() if callable(when) else not when or any(when in line for _, line in list(process.lines))
 
 
 def _kill(popen: subprocess.Popen[bytes], number: signal.Signals) -> None:
