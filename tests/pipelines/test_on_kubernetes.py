@@ -6,18 +6,22 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 import yaml
+from mlflow import MlflowClient
 
 from finemem_pipeline.cluster.fake_api import FakeApi, Scenario
 from finemem_pipeline.stopping import RESUME_EXIT_CODE
+from finemem_pipeline.store.places import place
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]  # an idle machine takes a minute for each
 
@@ -52,10 +56,10 @@ class Site:
             "OMP_NUM_THREADS": "1",
         }
 
-    def launch(self, *options: str) -> subprocess.Popen[str]:
+    def launch(self, *options: str, pipeline: str = "train") -> subprocess.Popen[str]:
         """A launcher at work."""
         process = subprocess.Popen(
-            [sys.executable, "-m", "kedro", "run", "--pipeline=train", "--env=k8s", *options],
+            [sys.executable, "-m", "kedro", "run", f"--pipeline={pipeline}", "--env=k8s", *options],
             cwd=self.folder,
             env=self.environment,
             stdin=subprocess.DEVNULL,
@@ -66,9 +70,9 @@ class Site:
         self.launchers.append(process)
         return process
 
-    def run(self, *options: str) -> tuple[int, str]:
+    def run(self, *options: str, pipeline: str = "train") -> tuple[int, str]:
         """The exit code of a launcher, and what it said."""
-        process = self.launch(*options)
+        process = self.launch(*options, pipeline=pipeline)
         said, _ = process.communicate(timeout=2000)
         return process.returncode, said
 
@@ -80,15 +84,13 @@ class Site:
         return len(metrics(self.folder))
 
     def mlflow_runs(self) -> list[Any]:
-        from mlflow import MlflowClient
-
         client = MlflowClient(f"sqlite:///{self.folder}/data/mlflow.db")
         return list(client.search_runs([client.get_experiment_by_name("finemem").experiment_id]))
 
 
-def metrics(folder: Path) -> list[dict[str, Any]]:
+def metrics(folder: Path, runs: str = "fine_mem-*") -> list[dict[str, Any]]:
     """What every update has measured, but for times."""
-    files = list(folder.glob("data/06_models/fine_mem-*/metrics.jsonl"))
+    files = sorted(folder.glob(f"data/06_models/{runs}/metrics.jsonl"))
     rows = [json.loads(line) for file in files for line in file.read_text("utf-8").splitlines()]
     return [{key: value for key, value in row.items() if not key.startswith(TIMES)} for row in rows]
 
@@ -115,19 +117,22 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, project: Path, tiny_model
     parameters["training"]["warm_start"]["imitation_steps"] = 0
     (folder / "conf/k8s/parameters.yml").write_text(yaml.safe_dump(parameters), "utf-8")
     (folder / "conf/k8s/runner.yml").write_text(yaml.safe_dump(RUNNER), "utf-8")
-    for pipelines, root in (("data,qa_generation", folder), ("train", folder / "local")):
-        if root != folder:
-            shutil.copytree(folder, root, ignore=shutil.ignore_patterns("local"), dirs_exist_ok=True)
-            (root / "conf" / "local").mkdir()
-        subprocess.run(
-            [sys.executable, "-m", "kedro", "run", f"--pipelines={pipelines}", "--env=k8s"]
-            + (["--runner=SequentialRunner"] if root != folder else []),
-            cwd=root,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            check=True,
-            capture_output=True,
-        )
+    here(folder, "data,qa_generation")
+    shutil.copytree(folder, folder / "local", ignore=shutil.ignore_patterns("local"))
+    (folder / "local" / "conf" / "local").mkdir()
+    here(folder / "local", "train")
     return folder
+
+
+def here(folder: Path, pipelines: str) -> None:
+    """Runs them without a cluster."""
+    subprocess.run(
+        [sys.executable, "-m", "kedro", "run", f"--pipelines={pipelines}", "--env=k8s", "--runner=SequentialRunner"],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=True,
+        capture_output=True,
+    )
 
 
 @pytest.fixture
@@ -227,3 +232,105 @@ def test_sigterm_leaves_the_job_and_the_next_launcher_attaches(site, prepared):
     assert code == 0, said[-4000:]
     assert len(site.api.objects("pods")) == 1
     assert metrics(site.folder) == metrics(prepared / "local")
+
+
+def test_compared_variants_are_trained_side_by_side_and_compare_as_they_do_here(site, tmp_path, capsys):
+    alone = tmp_path / "alone"
+    shutil.copytree(site.folder, alone)
+    here(alone, "compare")
+    code, said = site.run(pipeline="compare")
+    with capsys.disabled():
+        print(f"\n{site.api.timeline()}")
+    assert code == 0, said[-4000:]
+    names = {job["metadata"]["name"]: job["metadata"]["labels"]["finemem/group"] for job in site.jobs()}
+    assert sorted(names.values()) == ["fine_mem_seed_0", "outcome_only_seed_0", "shared"]
+    assert (site.folder / "data/08_reporting/compare.html").is_file()
+    for name in ("references", "fine_mem_seed_0/evaluation", "outcome_only_seed_0/evaluation"):
+        assert played(site.folder, name) == played(alone, name) != []
+    assert metrics(site.folder, "*") == metrics(alone, "*") != []
+    runs = {run.info.run_name: run for run in site.mlflow_runs()}
+    parent = next(name for name in runs if name.startswith("compare"))
+    for variant in ("fine_mem", "outcome_only"):
+        child = runs[f"{variant}-0"]
+        assert child.info.status == "FINISHED"
+        assert child.data.tags["mlflow.parentRunId"] == runs[parent].info.run_id
+        assert names[child.data.tags["k8s.job"]] == f"{variant}_seed_0"
+        assert "train/reward/total" in child.data.metrics
+
+
+def played(folder: Path, name: str) -> list[dict[str, Any]]:
+    """How streams have ended, but for times."""
+    rows = (folder / f"data/07_model_output/compare/{name}.jsonl").read_text("utf-8").splitlines()
+    found = [json.loads(row) for row in rows]
+    for row in found:
+        for spent in (row["write"], row["read"]):
+            spent.pop("seconds")
+    return found
+
+
+def test_pods_and_launcher_that_share_a_bucket_and_a_tracking_server_need_no_common_disk(
+    prepared, tmp_path, s3, s3_environment, tracking_server
+):
+    """The pods run in a folder without data, as in a container of their own."""
+    launcher, container = tmp_path / "launcher", tmp_path / "container"
+    for folder in (launcher, container):
+        shutil.copytree(prepared, folder, ignore=shutil.ignore_patterns("local", "data"))
+        (folder / "conf" / "local").mkdir()
+        secrets = {name: f"object-store/{name}" for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+        plain = {name: value for name, value in s3_environment.items() if name not in secrets}
+        runner = {**RUNNER, "volume": None, "secrets": secrets, "env": {**RUNNER["env"], **plain}}
+        (folder / "conf/k8s/runner.yml").write_text(yaml.safe_dump(runner), "utf-8")
+    shutil.copytree(prepared / "data", launcher / "data", ignore=shutil.ignore_patterns("mlflow.db"))
+    keep = [sys.executable, "-m", "finemem_pipeline.store", "put", "--env=k8s"]
+    shared = {**os.environ, **s3_environment, "FINEMEM_DATA": s3, "MLFLOW_TRACKING_URI": tracking_server}
+    subprocess.run(
+        [*keep, "data/06_models/base/tiny", "data/03_primary", "data/04_feature"], cwd=launcher, env=shared, check=True
+    )
+    shutil.rmtree(launcher / "data")
+    with FakeApi(container) as api:
+        api.create("serviceaccounts", {"metadata": {"name": "finemem-worker", "namespace": "finemem"}})
+        api.secret("finemem", "object-store", **{name: s3_environment[name] for name in secrets})
+        site = Site(launcher, api)
+        site.environment |= {key: shared[key] for key in (*s3_environment, "FINEMEM_DATA", "MLFLOW_TRACKING_URI")}
+        code, said = site.run()
+    assert code == 0, said[-4000:]
+    assert metrics(container) == metrics(prepared / "local")
+    assert not list(launcher.glob("data/06_models/fine_mem-*"))
+    kept = place(s3)
+    [trained] = (prepared / "local").glob("data/06_models/fine_mem-*")
+    weights = f"policy-{STEPS:05d}/adapter_model.safetensors"
+    assert kept.read(f"06_models/{trained.name}/{weights}") == (trained / weights).read_bytes()
+    [record] = [name for name in kept.files("08_reporting/jobs") if name.endswith(".json")]
+    assert json.loads(kept.read(record))["status"] == "succeeded"
+    [run] = MlflowClient(tracking_server).search_runs(["1"])
+    assert (run.info.status, run.data.tags["k8s.outcome"]) == ("FINISHED", "succeeded")
+    assert "train/reward/total" in run.data.metrics
+
+
+@pytest.fixture
+def tracking_server(tmp_path: Path) -> Iterator[str]:
+    """The address of an MLflow server with an empty database."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    folder = tmp_path / "mlflow"
+    folder.mkdir()
+    arguments = ("--backend-store-uri=sqlite:///runs.db", "--artifacts-destination=artifacts", f"--port={port}")
+    server = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "server", "--workers=1", *arguments], cwd=folder, start_new_session=True
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        until(lambda: answers(f"{address}/health"), server, 300)
+        yield address
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def answers(address: str) -> bool:
+    try:
+        urlopen(address, timeout=5).close()
+    except OSError:
+        return False
+    return True
