@@ -27,6 +27,7 @@ class TRLLoss(StepGRPOTrainer):
     """The same rows with TRL's own loss: nothing left out, nothing cut."""
 
     _compute_loss = GRPOTrainer._compute_loss
+    _prepare_inputs = GRPOTrainer._prepare_inputs
 
 
 def rows(advantages: Sequence[float | None]) -> list[StepSample]:
@@ -156,18 +157,22 @@ def test_prompts_are_padded_on_the_left_and_completions_on_the_right(make: Make)
         assert batch["completion_mask"][n].sum() == len(row.completion_ids)
 
 
-def test_shuffling_inside_trl_keeps_each_advantage_with_its_row(make: Make):
-    seen = {}
+def test_rows_come_to_the_loss_the_longest_first_each_with_its_advantage(make: Make):
+    seen, passes = {}, []
 
     class Watching(StepGRPOTrainer):
         def _compute_loss(self, model, inputs):
+            passes.append(inputs["prompt_mask"].sum(dim=1) + inputs["completion_mask"].sum(dim=1))
             seen.update(zip(inputs["completion_ids"][:, 0].tolist(), inputs["advantages"].tolist(), strict=True))
             return super()._compute_loss(model, inputs)
 
-    ramp = rows([n / 8 for n in range(12)])
+    ramp = rows([(n + 1) / 8 for n in range(12)])
     make(lambda update, episodes: ramp, cls=Watching, micro_batch=3).train()
     assert seen == {row.completion_ids[0]: row.advantage for row in ramp}
-    assert list(seen) != [row.completion_ids[0] for row in ramp]  # they were shuffled
+    lengths = torch.cat(passes).tolist()
+    assert lengths == sorted((len(row.prompt_ids) + len(row.completion_ids) for row in ramp), reverse=True)
+    assert len(passes) == 4
+    assert len(passes[0]) == 3
 
 
 @pytest.mark.parametrize("cls", [StepGRPOTrainer, TRLLoss])

@@ -3,9 +3,11 @@
 How it departs from trl.GRPOTrainer, each time in one method:
 - rows are (episode, step) pairs, G siblings in a row, and `rollout_func` plays whole streams for them (TRL's own seam);
 - `_generate_and_score_completions` puts the (G, T) advantages that `credit` computed in place of TRL's;
-- `_compute_loss` leaves out rows that cannot move the policy (fillers, and advantage 0 without a KL term) and cuts
-  the padding that the remaining rows share. The loss denominator stays that of the full batch, so the gradient is
-  the same. Processes that train together keep equally many rows, at least one: TRL gathers a number of each.
+- `_prepare_inputs` deals the rows anew: those that cannot move the policy are left out (fillers, and advantage 0
+  without a KL term), the others go through the model longest first, as `passes` says. The loss denominator stays that
+  of the full batch, so the gradient is the same. Processes that train together take equally many rows in each pass, at
+  least one: TRL gathers a number of each.
+- `_compute_loss` has nothing to do in a pass that is left without rows.
 Loss, clipping, optimiser, PEFT and logging are TRL's; `checkpoints` says what becomes of checkpoints.
 """
 
@@ -21,6 +23,7 @@ from trl import GRPOTrainer
 
 from datasets import Dataset
 from finemem_pipeline.training.checkpoints import Checkpointed
+from finemem_pipeline.training.passes import deal, spread
 from finemem_pipeline.training.samples import StepSample
 
 PlayStep = Callable[[int, Sequence[int]], list[StepSample]]
@@ -61,6 +64,7 @@ class StepGRPOTrainer(Checkpointed, GRPOTrainer):
         self._play_step = play_step
         self._layout = layout
         self._advantages = torch.zeros(0)
+        self._passes: list[dict[str, Any]] = []
         super().__init__(*args, rollout_func=self._play, reward_funcs=_no_reward, **kwargs)
 
     def _play(self, prompts: list[str], trainer: GRPOTrainer) -> dict[str, list[Any]]:
@@ -81,37 +85,53 @@ class StepGRPOTrainer(Checkpointed, GRPOTrainer):
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         output = super()._generate_and_score_completions(inputs)
         output["advantages"] = self._advantages.to(output["advantages"].device)
+        self._passes = self._dealt(output)
         return output
 
-    def _compute_loss(self, model: torch.nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
-        live = inputs["completion_mask"] * inputs["tool_mask"]
-        keep = live.any(dim=1)
+    def _prepare_inputs(self, generation_batch: dict[str, Any]) -> dict[str, Any]:
+        super()._prepare_inputs(generation_batch)
+        return self._passes[self._step % self.args.steps_per_generation]
+
+    def _dealt(self, batch: dict[str, Any]) -> list[dict[str, Any]]:
+        """The rows that learn, in as many parts as TRL makes passes; the last ones may be without any."""
+        live = batch["completion_mask"] * batch["tool_mask"]
+        learns = live.any(dim=1)
         if self.beta == 0.0:
-            keep &= inputs["advantages"] != 0
+            learns &= batch["advantages"] != 0
+        prompts, completions = batch["prompt_mask"].sum(dim=1), batch["completion_mask"].sum(dim=1)
+        longest = torch.argsort(prompts + completions, descending=True, stable=True)
+        order = torch.cat([longest[learns[longest]], longest[~learns[longest]].flip(0)])
+        sizes = [(int(prompts[place]), int(completions[place])) for place in order]
+        told = self._team.apart(lambda: (int(learns.sum()), sizes))
+        count, passes = max(each for each, _ in told), self.args.steps_per_generation
         if self._team.size > 1:
-            keep = _top_up(keep, max(1, self._team.most(int(keep.sum()))), live.sum(dim=1))
-        if not keep.any():
+            count = max(count, passes)
+        widest = [tuple(map(max, zip(*each, strict=True))) for each in zip(*(s for _, s in told), strict=True)][:count]
+        counts = deal(widest, self.args.per_device_train_batch_size)
+        if self._team.size > 1:
+            counts = spread(counts, passes)
+        parts = order[:count].split([*counts, *[0] * (passes - len(counts))])
+        return [_rows(batch, places) for places in parts]
+
+    def _compute_loss(self, model: torch.nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
+        if not len(inputs["advantages"]):
             # No row moves the policy: a zero that still hangs on the graph, so that accumulation goes on.
             weight = next(parameter for parameter in model.parameters() if parameter.requires_grad)
             return weight.sum() * 0.0
-        rows = {
-            name: value[keep] if torch.is_tensor(value) and value.dim() and len(value) == len(keep) else value
-            for name, value in inputs.items()
-        }
-        left = int(rows["prompt_mask"].sum(dim=1).max())
-        right = int(rows["completion_mask"].sum(dim=1).max())
-        for name, value in rows.items():
-            if name.startswith("prompt_"):
-                rows[name] = value[:, value.size(1) - left :]
-            elif torch.is_tensor(value) and value.dim() == 2:
-                rows[name] = value[:, :right]
-        return super()._compute_loss(model, rows)
+        return super()._compute_loss(model, inputs)
 
 
-def _top_up(keep: torch.Tensor, rows: int, tokens: torch.Tensor) -> torch.Tensor:
-    """Those and so many more as make up `rows`, the shortest first. (B,) each."""
-    order = torch.argsort(torch.where(keep, -1, tokens), stable=True)
-    return torch.zeros_like(keep).index_fill_(0, order[:rows], True)
+def _rows(batch: dict[str, Any], places: torch.Tensor) -> dict[str, Any]:
+    """Those rows of a batch, without the padding that all of them have."""
+    rows = {name: value[places] if torch.is_tensor(value) and value.dim() else value for name, value in batch.items()}
+    left = int(rows["prompt_mask"].sum(dim=1).max()) if len(places) else 0
+    right = int(rows["completion_mask"].sum(dim=1).max()) if len(places) else 0
+    for name, value in rows.items():
+        if name.startswith("prompt_"):
+            rows[name] = value[:, value.size(1) - left :]
+        elif torch.is_tensor(value) and value.dim() == 2:
+            rows[name] = value[:, :right]
+    return rows
 
 
 def _no_reward(prompts: list[str], **_: Any) -> list[float]:
