@@ -260,7 +260,7 @@ class Recipe(Section):
     warmup_steps: Whole = 0
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     micro_batch: Count = 6
-    """Rows per forward and backward pass."""
+    """Rows of the largest size per forward and backward pass; of smaller ones as many as take the same tokens."""
     max_completion_tokens: Count = 160
     memory_tokens: Count = 512
     """What of a memory is shown to the manager at most."""
