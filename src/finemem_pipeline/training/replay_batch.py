@@ -27,7 +27,7 @@ from finemem_pipeline.training.hardware import device
 from finemem_pipeline.training.not_finite import BATCH, WEIGHTS, read_demonstrations, read_rows
 from finemem_pipeline.training.policy import load_tokenizer, load_trainable
 from finemem_pipeline.training.samples import Demonstration, StepSample
-from finemem_pipeline.training.step_grpo import Layout, StepGRPOTrainer, schedule_dataset
+from finemem_pipeline.training.step_grpo import Layout, StepGRPOTrainer, rows_of, schedule_dataset
 from finemem_pipeline.training.train import Settings, arguments
 from finemem_pipeline.training.warm_start import WARM
 
@@ -69,7 +69,7 @@ def replay(folder: Path, model: PreTrainedModel | PeftModel, tokenizer: PreTrain
         trainer.current_gradient_accumulation_steps = trainer.args.steps_per_generation  # as in a whole update
         batch = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
         return [
-            ReplayedRow(sample, *_alone(trainer, batch, place, len(rows)))
+            ReplayedRow(sample, *_alone(trainer, batch, place))
             for place, sample in enumerate(rows)
             if not sample.filler
         ]
@@ -93,11 +93,8 @@ def replay_demonstrations(folder: Path, model: PreTrainedModel | PeftModel) -> l
     return found
 
 
-def _alone(trainer: StepGRPOTrainer, batch: dict[str, Any], place: int, rows: int) -> tuple[float, float]:
-    one = {
-        name: value[place : place + 1] if torch.is_tensor(value) and value.dim() and len(value) == rows else value
-        for name, value in batch.items()
-    }
+def _alone(trainer: StepGRPOTrainer, batch: dict[str, Any], place: int) -> tuple[float, float]:
+    one = rows_of(batch, torch.tensor([place])[trainer.learns(batch)[place : place + 1]])
     trainer.model.zero_grad()
     with trainer.compute_loss_context_manager():
         loss = trainer._compute_loss(trainer.model, one)

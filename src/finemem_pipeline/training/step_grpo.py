@@ -94,10 +94,7 @@ class StepGRPOTrainer(Checkpointed, GRPOTrainer):
 
     def _dealt(self, batch: dict[str, Any]) -> list[dict[str, Any]]:
         """The rows that learn, in as many parts as TRL makes passes; the last ones may be without any."""
-        live = batch["completion_mask"] * batch["tool_mask"]
-        learns = live.any(dim=1)
-        if self.beta == 0.0:
-            learns &= batch["advantages"] != 0
+        learns = self.learns(batch)
         prompts, completions = batch["prompt_mask"].sum(dim=1), batch["completion_mask"].sum(dim=1)
         longest = torch.argsort(prompts + completions, descending=True, stable=True)
         order = torch.cat([longest[learns[longest]], longest[~learns[longest]].flip(0)])
@@ -111,7 +108,12 @@ class StepGRPOTrainer(Checkpointed, GRPOTrainer):
         if self._team.size > 1:
             counts = spread(counts, passes)
         parts = order[:count].split([*counts, *[0] * (passes - len(counts))])
-        return [_rows(batch, places) for places in parts]
+        return [rows_of(batch, places) for places in parts]
+
+    def learns(self, batch: dict[str, Any]) -> torch.Tensor:
+        """(B,) Which rows can move the policy."""
+        live = (batch["completion_mask"] * batch["tool_mask"]).any(dim=1)
+        return live if self.beta else live & (batch["advantages"] != 0)
 
     def _compute_loss(self, model: torch.nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
         if not len(inputs["advantages"]):
@@ -121,7 +123,7 @@ class StepGRPOTrainer(Checkpointed, GRPOTrainer):
         return super()._compute_loss(model, inputs)
 
 
-def _rows(batch: dict[str, Any], places: torch.Tensor) -> dict[str, Any]:
+def rows_of(batch: dict[str, Any], places: torch.Tensor) -> dict[str, Any]:
     """Those rows of a batch, without the padding that all of them have."""
     rows = {name: value[places] if torch.is_tensor(value) and value.dim() else value for name, value in batch.items()}
     left = int(rows["prompt_mask"].sum(dim=1).max()) if len(places) else 0
