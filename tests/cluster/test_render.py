@@ -74,6 +74,12 @@ def test_a_field_that_nobody_knows_is_caught(job):
         kubernetes_validate.validate(manifest, "1.36", strict=True)
 
 
+def test_a_job_set_that_is_over_its_time_is_not_started_again(job):
+    [manifest] = render(job("pass", deadline_seconds=60), "jobset")
+    [rule] = manifest["spec"]["failurePolicy"]["rules"]
+    assert (rule["action"], rule["onJobFailureReasons"]) == ("FailJobSet", ["PodFailurePolicy", "DeadlineExceeded"])
+
+
 @pytest.mark.parametrize("backend", ["job", "jobset"])
 def test_every_pod_meets_the_restricted_profile(spec, backend):
     pod = pod_of(render(spec, backend)[0])

@@ -24,7 +24,7 @@ def test_other_work_has_another_name(job):
 def test_every_name_can_name_a_service_and_leaves_room_for_what_controllers_append(job, project, pipeline, group):
     name = job("pass", project=project, pipeline=pipeline, group=group).name
     assert re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", name)
-    assert len(f"{name}-node-0-9999") <= 63
+    assert len(f"{name}-node-0-999-abcde") <= 63  # a pod of a JobSet
 
 
 def test_names_that_differ_only_in_what_a_label_cannot_hold_stay_apart(job):

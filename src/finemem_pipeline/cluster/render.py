@@ -272,7 +272,8 @@ def _job(spec: JobSpec) -> list[Manifest]:
 
 
 def _jobset(spec: JobSpec) -> list[Manifest]:
-    """Any pod that fails, other than by a code error, starts all of them again: no rank waits for one that is gone."""
+    """Any pod that fails, other than by a code error, starts all of them again: no rank waits for one that is gone. The
+    deadline is that of each start."""
     return [
         {
             "apiVersion": "jobset.x-k8s.io/v1alpha2",
@@ -285,7 +286,11 @@ def _jobset(spec: JobSpec) -> list[Manifest]:
                 "failurePolicy": {
                     "maxRestarts": spec.backoff_limit,
                     "rules": [
-                        {"name": "codeError", "action": "FailJobSet", "onJobFailureReasons": ["PodFailurePolicy"]}
+                        {
+                            "name": "notWorthAnotherTry",
+                            "action": "FailJobSet",
+                            "onJobFailureReasons": ["PodFailurePolicy", "DeadlineExceeded"],
+                        }
                     ],
                 },
                 "replicatedJobs": [
