@@ -106,6 +106,21 @@ def test_busy_servers_are_asked_again_and_refusals_are_final(api, cluster):
     assert (refused.value.code, len(api.requests)) == (404, 1)
 
 
+def test_a_server_that_says_when_to_come_again_is_left_alone_until_then(api, cluster):
+    api.fail(1, 429, after=2)
+    began = time.monotonic()
+    assert cluster.api.request("GET", "/version")["gitVersion"] == "v1.36.0"
+    assert time.monotonic() - began >= 2
+
+
+def test_whoever_logs_in_again_is_known_again(api, cluster, tmp_path):
+    api.token = "new"
+    with pytest.raises(Refusal, match="Unauthorized"):
+        cluster.api.request("GET", "/version")
+    api.kubeconfig(tmp_path / "kubeconfig")
+    assert cluster.api.request("GET", "/version")["gitVersion"] == "v1.36.0"
+
+
 def test_a_server_that_stays_away_is_given_up(api, cluster):
     api.fail(2, 500)
     with pytest.raises(Unreachable, match=r"HTTP 500"):

@@ -28,6 +28,7 @@ from finemem_pipeline.cluster import (
     SecretKey,
     render,
 )
+from finemem_pipeline.cluster.api import Unreachable
 from finemem_pipeline.cluster.fake_api import FakeApi, Scenario
 
 scenario = pytest.mark.scenario
@@ -293,6 +294,43 @@ def test_a_server_that_answers_500_is_asked_again(api, cluster, job):
     assert outcome.succeeded
     api.fail(1, 503)
     assert list(cluster.logs(handle)) == []
+
+
+@scenario("API server: away when the job has ended")
+def test_a_server_that_is_away_when_the_job_has_ended_is_waited_for(api, cluster, job, monkeypatch):
+    handle = cluster.submit(render(job("pass")))
+    items, failures = cluster.api.items, iter(range(2))
+
+    def away_twice(path, query=None):
+        if "pods" in path and verbs(api, "GET", "jobs") and _ended(api) and next(failures, None) is not None:
+            raise Unreachable("the API server is away")
+        return items(path, query)
+
+    monkeypatch.setattr(cluster.api, "items", away_twice)
+    assert cluster.wait(handle).succeeded
+    assert next(failures, None) is None
+
+
+def _ended(api: FakeApi) -> bool:
+    return any(found["type"] == "Complete" for found in api.objects("jobs")[0]["status"].get("conditions", ()))
+
+
+@scenario("API server: the token has expired")
+def test_a_token_that_expires_is_told_and_whoever_logs_in_goes_on(api, cluster, job, monkeypatch, tmp_path):
+    monkeypatch.setattr("finemem_pipeline.cluster.watch.SILENCE_SECONDS", 0.5)
+    monkeypatch.setattr("finemem_pipeline.cluster.mirror.WATCH_SECONDS", 1)
+    notices: list[Notice] = []
+    outcomes: list[Outcome | None] = []
+    handle = cluster.submit(render(job("import time; time.sleep(8)")))
+    waiting = threading.Thread(target=lambda: outcomes.append(cluster.wait(handle, notices.append)))
+    waiting.start()
+    eventually(lambda: runs(api) and sum("watch=true" in path for _, path in api.requests) >= 3)
+    api.token = "new"
+    eventually(lambda: "does not know you any more; log in again" in texts(notices, "connection"))
+    api.kubeconfig(tmp_path / "kubeconfig")
+    waiting.join(60)
+    assert outcomes[0].succeeded
+    assert "Connected again after" in texts(notices, "connection")
 
 
 @scenario("API server: 410 Gone")

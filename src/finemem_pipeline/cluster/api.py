@@ -11,8 +11,8 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -21,7 +21,9 @@ from finemem_pipeline.cluster.seam import Manifest
 from finemem_pipeline.cluster.spec import ClusterError
 
 TRIES = 6
-"""Of a request that meets a busy or restarting server: waits of 0.5, 1, 2, 4 and 8 s lie between."""
+"""Of a request that meets a busy or restarting server: waits of 0.5, 1, 2, 4 and 8 s lie between, longer ones where the
+server asks for them (Retry-After)."""
+LONGEST_WAIT = 60.0
 PAGE = 500
 
 
@@ -36,12 +38,18 @@ class Refusal(ClusterError):
 class Unreachable(ClusterError):
     """The server gave no answer, or only that it cannot answer now."""
 
+    def __init__(self, message: str, after: float = 0.0) -> None:
+        super().__init__(message)
+        self.after = after
+        """Seconds that the server wants to be left alone."""
+
 
 class Api:
     """One API server."""
 
-    def __init__(self, client: Any, where: str) -> None:
-        self._client = client
+    def __init__(self, client: Any, where: str, renew: Callable[[], Any] | None = None) -> None:
+        """`renew` gives a client that has logged in anew: tokens expire while a job is waited for."""
+        self._client, self._renew = client, renew
         self.where = where
 
     def request(
@@ -69,6 +77,7 @@ class Api:
         tries: int = TRIES,
     ) -> tuple[Manifest, list[str]]:
         """Like `request`, with the warnings of the server: what admission would refuse of the pods, unknown fields."""
+        renew = self._renew
         for left in reversed(range(tries)):
             try:
                 response = self._send(method, path, query, body, (min(timeout, 10.0), timeout))
@@ -77,11 +86,17 @@ class Api:
                 warnings = [value for name, value in response.headers.items() if name.lower() == "warning"]
                 if 200 <= response.status < 300:
                     return json.loads(text or b"{}"), warnings
-                self._raise(response.status, text)
-            except Unreachable:
+                self._raise(response.status, text, response.headers.get("Retry-After"))
+            except Unreachable as fault:
                 if not left:
                     raise
-                time.sleep(0.5 * 2 ** (tries - 1 - left))
+                time.sleep(max(0.5 * 2 ** (tries - 1 - left), fault.after))
+            except Refusal as refusal:
+                if refusal.code != 401 or renew is None or not left:
+                    raise
+                with suppress(ClusterError):  # nothing to log in with: the refusal comes again
+                    self._client = renew()
+                renew = None
         raise AssertionError("unreachable")
 
     def items(self, path: str, query: Mapping[str, Any] | None = None) -> tuple[list[Manifest], str]:
@@ -125,7 +140,7 @@ class Api:
         try:
             with self._line():
                 if response.status != 200:
-                    self._raise(response.status, response.read())
+                    self._raise(response.status, response.read(), response.headers.get("Retry-After"))
                 for chunk in response.response.stream(2**16, decode_content=True):
                     *whole, rest = (rest + chunk).split(b"\n")
                     yield from whole
@@ -164,14 +179,15 @@ class Api:
             url = signed[1] + (f"?{urlencode(query)}" if query else "")
             return self._client.call_api(signed[0], url, signed[2], signed[3], _request_timeout=timeout)
 
-    def _raise(self, code: int, text: bytes) -> None:
+    def _raise(self, code: int, text: bytes, after: str | None = None) -> None:
         try:
             status = json.loads(text)
         except ValueError:
             status = {}
         message = status.get("message") or text.decode(errors="replace")[:500].strip()
         if code == 429 or code >= 500:
-            raise Unreachable(f"{self.where}: HTTP {code} {message}")
+            seconds = float(after) if after is not None and after.isdecimal() else 0.0
+            raise Unreachable(f"{self.where}: HTTP {code} {message}", min(seconds, LONGEST_WAIT))
         raise Refusal(code, status.get("reason", ""), message)
 
 
@@ -238,6 +254,10 @@ class _Tried:
             raise ClusterError(self.message(text, "pip install 'finemem_pipeline[cluster]'")) from fault
 
     def load(self) -> Api:
+        client = self._log_in()
+        return Api(client, f"the API server {self.server}", self._log_in)
+
+    def _log_in(self) -> Any:
         from kubernetes import client, config
 
         settings = client.Configuration()
@@ -248,7 +268,7 @@ class _Tried:
         self.server = settings.host
         settings.retries = False  # who asks knows better what may be asked twice
         settings.connection_pool_maxsize = 64
-        return Api(client.ApiClient(settings), f"the API server {settings.host}")
+        return client.ApiClient(settings)
 
     def _read_file(self, config: Any, settings: Any) -> None:
         import yaml

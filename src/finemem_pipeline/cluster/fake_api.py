@@ -52,11 +52,11 @@ BUILT_IN = {"", "batch", "authorization.k8s.io"}
 
 
 class Answer(Exception):
-    """A refusal, as a Status object."""
+    """A refusal, as a Status object; `after`: seconds until the server wants to be asked again."""
 
-    def __init__(self, code: int, reason: str, message: str) -> None:
+    def __init__(self, code: int, reason: str, message: str, after: int | None = None) -> None:
         super().__init__(message)
-        self.code, self.reason = code, reason
+        self.code, self.reason, self.after = code, reason, after
 
     def status(self) -> Thing:
         return {
@@ -165,8 +165,10 @@ class FakeApi:
         """(method, path with query), in order."""
         self._installed = BUILT_IN | set(installed)
         self._controllers = Controllers(self.store, root, environment)
-        self._failures: list[int] = []
+        self._failures: list[tuple[int, int | None]] = []
         self._denied: set[tuple[str, str]] = set()
+        self.token = "nobody"
+        """The only one that is known; set another, and those who have this one are refused (401)."""
         self._sockets: set[socket.socket] = set()
         self._server: _Server | None = None
         self._port = 0
@@ -198,7 +200,7 @@ class FakeApi:
             "kind": "Config",
             "current-context": "fake",
             "clusters": [{"name": "fake", "cluster": {"server": self.url}}],
-            "users": [{"name": "fake", "user": {"token": "nobody"}}],
+            "users": [{"name": "fake", "user": {"token": self.token}}],
             "contexts": [{"name": "fake", "context": {"cluster": "fake", "user": "fake", "namespace": "finemem"}}],
         }
         path.write_text(json.dumps(config))
@@ -226,9 +228,9 @@ class FakeApi:
         """From now on with 403."""
         self._denied.add((verb, plural))
 
-    def fail(self, times: int, code: int = 500) -> None:
-        """Answer the next requests with this code."""
-        self._failures += [code] * times
+    def fail(self, times: int, code: int = 500, after: int | None = None) -> None:
+        """Answer the next requests with this code; `after`: and with this Retry-After."""
+        self._failures += [(code, after)] * times
 
     def forget(self) -> None:
         """End the open watches, and answer those that go on from before now with 410."""
@@ -278,7 +280,8 @@ class FakeApi:
     ) -> tuple[int, Thing | Iterator[bytes], Sequence[str]]:
         """(code, object or lines, warnings). Raises Answer for any refusal."""
         if self._failures:
-            raise Answer(self._failures.pop(0), "InternalError", "the server is not able to answer now")
+            code, after = self._failures.pop(0)
+            raise Answer(code, "InternalError", "the server is not able to answer now", after)
         if path == "/version":
             return 200, {"major": "1", "minor": "36", "gitVersion": "v1.36.0"}, ()
         found = PATH.match(path)
@@ -430,21 +433,26 @@ class _Handler(BaseHTTPRequestHandler):
         size = int(self.headers.get("Content-Length") or 0)
         body = json.loads(self.rfile.read(size)) if size else None
         self.server.api.requests.append((self.command, self.path))
+        headers: list[tuple[str, str]] = []
         try:
+            if self.headers.get("Authorization") != f"Bearer {self.server.api.token}":
+                raise Answer(401, "Unauthorized", "Unauthorized")
             code, found, warnings = self.server.api.answer(self.command, url.path, dict(parse_qsl(url.query)), body)
+            headers = [("Warning", f'299 - "{warning}"') for warning in warnings]
         except Answer as refusal:
-            code, found, warnings = refusal.code, refusal.status(), []
+            code, found = refusal.code, refusal.status()
+            headers = [] if refusal.after is None else [("Retry-After", str(refusal.after))]
         if isinstance(found, dict):
-            self._whole(code, json.dumps(found).encode(), "application/json", warnings)
+            self._whole(code, json.dumps(found).encode(), "application/json", headers)
         else:
             self._stream(found, "application/json" if url.path.split("/")[-1] != "log" else "text/plain")
 
-    def _whole(self, code: int, text: bytes, content: str, warnings: Sequence[str]) -> None:
+    def _whole(self, code: int, text: bytes, content: str, headers: Sequence[tuple[str, str]]) -> None:
         self.send_response(code)
         self.send_header("Content-Type", content)
         self.send_header("Content-Length", str(len(text)))
-        for warning in warnings:
-            self.send_header("Warning", f'299 - "{warning}"')
+        for name, value in headers:
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(text)
 

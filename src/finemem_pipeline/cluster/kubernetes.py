@@ -11,7 +11,7 @@ from pathlib import Path
 
 from finemem_pipeline.cluster import api as rest
 from finemem_pipeline.cluster import checks, logs
-from finemem_pipeline.cluster.api import Api, Refusal
+from finemem_pipeline.cluster.api import Api, Refusal, Unreachable
 from finemem_pipeline.cluster.diagnosis import diagnose
 from finemem_pipeline.cluster.kinds import EVENT, JOB, JOBS, KINDS, POD, Kind, ended
 from finemem_pipeline.cluster.mirror import Mirror
@@ -109,7 +109,10 @@ class KubernetesCluster(Cluster):
         )
         leave = leave or threading.Event()
         while not leave.is_set():
-            outcome = vigil.look()
+            try:
+                outcome = vigil.look()
+            except Unreachable:
+                outcome = None  # what it wanted to know is asked again; that there is silence it says itself
             if outcome is not None:
                 return outcome
             leave.wait(LOOK_SECONDS)

@@ -80,6 +80,7 @@ class Mirror:
             except Unreachable as fault:
                 self._lost(fault)
                 self.gaps += 1
+                pause = max(pause, fault.after)
             except Exception as fault:
                 self._lost(fault)  # a fault of ours: who waits has to hear of it
                 raise

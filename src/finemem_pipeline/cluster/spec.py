@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from finemem_pipeline.errors import FinememError
 
 NAME_LENGTH = 46
-"""JobSet refuses names whose pods would have more than 63 characters: `<name>-node-0-<index>-<five letters>`. This leaves
-three digits for the index."""
+"""JobSet refuses names whose pods would have more than 63 characters: `<name>-node-0-<index>-<five letters>`. This
+leaves three digits for the index."""
 
 SECRET_WORDS = {"SECRET", "TOKEN", "PASSWORD", "PASSWD", "CREDENTIALS", "APIKEY"}
 

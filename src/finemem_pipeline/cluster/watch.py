@@ -104,10 +104,17 @@ class Vigil:
                 raise mirror.fault
         jobs = self.mirrors.jobs
         since = jobs.lost_at
-        lost = isinstance(jobs.fault, Unreachable) and since is not None and time.monotonic() - since > SILENCE_SECONDS
+        unknown = isinstance(jobs.fault, Refusal) and jobs.fault.code == 401
+        away = unknown or isinstance(jobs.fault, Unreachable)
+        lost = away and since is not None and time.monotonic() - since > SILENCE_SECONDS
         if lost and self._lost_since is None:
             self._lost_since = since
-            self._say("connection", f"No word from {jobs.fault}. The job is not touched by that; it is tried again.")
+            found = (
+                f"{self.api.where} does not know you any more; log in again"
+                if unknown
+                else f"No word from {jobs.fault}"
+            )
+            self._say("connection", f"{found}. The job is not touched by that; it is tried again.")
         elif self._lost_since is not None and jobs.fault is None:
             self._say("connection", f"Connected again after {time.monotonic() - self._lost_since:.0f} s.")
             self._lost_since = None
