@@ -7,6 +7,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
+from datetime import UTC, datetime
 
 from finemem_pipeline.cluster.api import Api, Refusal, Unreachable
 from finemem_pipeline.cluster.diagnosis import CONTAINERS, pod_end, terminated
@@ -16,6 +17,8 @@ from finemem_pipeline.cluster.seam import Handle, Manifest
 SILENCE_SECONDS = 300.0
 """A stream without a line for so long is opened anew: it may be dead."""
 PAUSE_SECONDS = 0.5
+LAST_TRIES = 20
+"""To read what a pod has left, when its node does not answer."""
 
 
 def container_of(pod: Manifest) -> str:
@@ -107,6 +110,7 @@ def _follow_rank(
 ) -> None:
     done: set[str] = set()
     cursors: dict[str, Cursor] = defaultdict(Cursor)
+    silent: dict[str, int] = defaultdict(int)
     try:
         while not left():
             try:
@@ -114,9 +118,15 @@ def _follow_rank(
                 begun = [pod for pod in of(pods(finished), rank) if pod.get("status", {}).get("phase") != "Pending"]
                 for pod in begun:
                     uid, ended = pod["metadata"]["uid"], bool(terminated(pod))
-                    if uid not in done:
+                    if uid in done:
+                        continue
+                    try:
                         _stream(api, pod, cursors[uid], rank, lines, left)
-                        done |= {uid} if ended else set()
+                    except Unreachable:
+                        silent[uid] += 1
+                        if not (ended or finished) or silent[uid] < LAST_TRIES:
+                            raise
+                    done |= {uid} if ended else set()
                 if finished:
                     break
             except Unreachable:
@@ -138,8 +148,8 @@ def _stream(
         for raw in api.lines(path, query, silence=SILENCE_SECONDS):
             if left():
                 return
-            stamp, _, text = raw.decode(errors="replace").partition(" ")
-            if cursor.new(stamp, text):
+            text = cursor.new(raw.decode(errors="replace"))
+            if text is not None:
                 lines.put((rank, text))
     except Refusal as refusal:
         if refusal.code not in (400, 404):  # not started yet, or gone
@@ -147,27 +157,33 @@ def _stream(
 
 
 class Cursor:
-    """How far one log was read. The server can only be asked for whole seconds, so lines come twice."""
+    """How far one log was read. The server can only be asked for whole seconds, so lines come twice; and those of
+    standard output and standard error may come in another order than that of their time."""
 
     def __init__(self) -> None:
-        self.since = ""
-        self._last: tuple[str, int] = ("", 0)
-        self._texts: set[str] = set()
+        self._second = 0
+        self._lines: set[str] = set()
+        self._before: set[str] = set()
+        """Of the second before, which may still have late ones."""
+        self._unstamped: set[str] = set()
 
-    def new(self, stamp: str, text: str) -> bool:
-        """Whether the line was not seen before; it is from now on."""
-        moment = _moment(stamp)
-        if moment < self._last or (moment == self._last and text in self._texts):
-            return False
-        if moment > self._last:
-            self._texts.clear()
-        self._last, self.since = moment, stamp
-        self._texts.add(text)
-        return True
+    @property
+    def since(self) -> str:
+        """Where to go on from; lines of this second are known when they come again."""
+        return datetime.fromtimestamp(self._second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if self._second else ""
 
-
-def _moment(stamp: str) -> tuple[str, int]:
-    """(to the second, nanoseconds): the fraction is written with as many digits as it needs."""
-    whole, _, rest = stamp.partition(".")
-    digits = rest[: len(rest) - len(rest.lstrip("0123456789"))]
-    return whole[:19], int((digits or "0").ljust(9, "0"))
+    def new(self, line: str) -> str | None:
+        """Its text without the time, unless it was seen before; it is from now on."""
+        stamp, _, text = line.partition(" ")
+        try:
+            second = int(datetime.fromisoformat(stamp).timestamp())
+        except ValueError:  # the node itself says that it cannot read on: no place to go on from
+            known = line in self._unstamped
+            self._unstamped.add(line)
+            return None if known else line
+        if second > self._second:
+            self._second, self._before, self._lines = second, self._lines, set()
+        if line in self._lines or line in self._before:
+            return None
+        (self._lines if second == self._second else self._before).add(line)
+        return text
