@@ -211,3 +211,20 @@ def test_an_evicted_pod_has_a_reason_and_no_exit_code():
 def test_a_rank_that_the_kernel_killed_under_its_launcher_is_not_called_a_mere_error():
     pod = a_pod("Failed", containerStatuses=ended(137))
     assert how_it_ended(pod_end(pod), pod) == "was killed (exit code 137), most often for want of memory"
+
+
+def test_a_pod_that_its_node_has_ended_is_not_said_to_want_memory():
+    why = 'Usage of EmptyDir volume "scratch-0" exceeds the limit "10Gi".'
+    pod = a_pod("Failed", containerStatuses=ended(137), reason="Evicted", message=f"{why} ")
+    assert how_it_ended(pod_end(pod), pod) == f"was ended by its node (exit code 137): Evicted: {why.rstrip('.')}"
+
+
+def test_a_pod_that_its_node_never_took_is_guilty_where_no_other_is():
+    why = "Pod was rejected: Allocate failed due to no healthy devices present; cannot allocate unhealthy devices"
+    pod = a_pod("Failed", reason="UnexpectedAdmissionError", message=why)
+    assert guilty([pod], "Job has reached the specified backoff limit") is pod
+    assert how_it_ended(pod_end(pod), pod) == f"was ended by its node: UnexpectedAdmissionError: {why}"
+    wrong = a_pod("Failed", "p-1", containerStatuses=ended(139))
+    assert guilty([pod, wrong], "Job has reached the specified backoff limit") is wrong
+    lost = a_pod("Failed", reason="Terminated", conditions=[{"type": "DisruptionTarget", "status": "True"}])
+    assert guilty([lost], "") is None

@@ -256,10 +256,19 @@ def terminated(pod: Manifest) -> dict[str, Any]:
 
 
 def guilty(pods: Sequence[Manifest], message: str) -> Manifest | None:
-    """The pod that made the job fail: the one the message names, or the first whose end nobody asked for."""
+    """The pod that made the job fail: the one the message names, or the first whose end nobody asked for, or the first
+    that its node did not take."""
     for pod in pods:
         if f"/{pod['metadata']['name']} " in message:
             return pod
     faults = [pod for pod in pods if terminated(pod).get("exitCode") and not condition(pod, "DisruptionTarget")]
     unasked = [pod for pod in faults if terminated(pod)["exitCode"] not in (RESUME_EXIT_CODE, 128 + signal.SIGTERM)]
-    return min(unasked, key=lambda pod: terminated(pod).get("finishedAt") or "", default=None)
+    first = min(unasked, key=lambda pod: terminated(pod).get("finishedAt") or "", default=None)
+    return first or next((pod for pod in pods if _not_taken(pod)), None)
+
+
+def _not_taken(pod: Manifest) -> bool:
+    """It has failed before its container ran: UnexpectedAdmissionError, OutOfcpu, NodeAffinity, ..."""
+    status = pod.get("status", {})
+    failed = status.get("phase") == "Failed" and bool(status.get("reason")) and not terminated(pod)
+    return failed and not condition(pod, "DisruptionTarget")

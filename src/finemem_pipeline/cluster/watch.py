@@ -286,6 +286,10 @@ def outcome_of(
 
 def how_it_ended(end: PodEnd, pod: Manifest) -> str:
     """... the pod ended."""
+    status = pod.get("status", {})
+    if status.get("reason") and status.get("message"):  # Evicted, NodeShutdown, UnexpectedAdmissionError, ...
+        code = "" if end.exit_code is None else f" (exit code {end.exit_code})"
+        return f"was ended by its node{code}: {status['reason']}: {status['message'].strip().rstrip('.')}"
     if end.reason == "OOMKilled":
         limits = pod["spec"]["containers"][0].get("resources", {}).get("limits", {})
         return (
