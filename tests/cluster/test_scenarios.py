@@ -411,6 +411,15 @@ def test_a_service_that_a_dead_launcher_did_not_come_to_is_made_up_for(api, conn
     assert api.objects("services")[0]["metadata"]["ownerReferences"][0]["uid"] == handle.uid
 
 
+def test_a_service_of_an_earlier_job_makes_room(api, cluster, job):
+    spec = job(SLEEPS, nodes=2)
+    earlier = {"apiVersion": "batch/v1", "kind": "Job", "name": spec.name, "uid": "earlier"}
+    _, service = render(spec)
+    api.create("services", {**service, "metadata": {**service["metadata"], "ownerReferences": [earlier]}})
+    handle = cluster.submit(render(spec))
+    assert api.objects("services")[0]["metadata"]["ownerReferences"][0]["uid"] == handle.uid
+
+
 @scenario("spec changed")
 def test_a_job_of_the_same_name_with_another_spec_is_refused_with_what_differs(api, cluster, job):
     cluster.submit(render(job(SLEEPS)))

@@ -96,30 +96,10 @@ def api(tmp_path: Path, sites):
         yield served
 
 
-@pytest.fixture
-def collector(api):
-    """Removes Services that are being deleted, as the cluster's garbage collector does."""
-    done = threading.Event()
-
-    def collect() -> None:
-        while not done.wait(0.1):
-            with api.store.changed:
-                for each in api.objects("services"):
-                    if each["metadata"].get("deletionTimestamp"):
-                        api.store.remove("services", each)
-
-    thread = threading.Thread(target=collect)
-    thread.start()
-    yield
-    done.set()
-    thread.join()
-
-
 def test_the_role_is_what_the_launcher_says_that_it_needs(site):
     assert rights(site) == {name: set(verbs) for name, verbs in checks.RIGHTS.items()} | LOOKS
 
 
-@pytest.mark.usefixtures("collector")
 def test_a_launcher_uses_all_of_its_rights_and_no_other(api, sites, tmp_path):
     """Two jobs: one that succeeds after its logs were followed, one that is found again and cancelled."""
     cluster = KubernetesCluster.connect(kubeconfig=tmp_path / "kubeconfig", outcomes=str(tmp_path), timeout=30.0)

@@ -137,6 +137,9 @@ class Controllers:
             self._reconcile_job(job)
         for pod in self.store.all("pods"):
             self._reconcile_pod(pod)
+        for service in self.store.all("services"):
+            if service["metadata"].get("deletionTimestamp"):  # in the foreground, and nothing that it waits for
+                self.store.remove("services", service)
 
     # Jobs.
 
