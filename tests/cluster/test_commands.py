@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from pathlib import Path
@@ -143,6 +144,36 @@ def test_the_doctor_finds_what_is_missing_before_anything_is_created(api: FakeAp
     ):
         assert sentence in said
     assert api.objects("jobs") == []
+
+
+def test_a_quota_is_read_with_its_scope_and_with_what_it_wants_to_be_told(api, at_home, capsys):
+    few = {"hard": {"pods": "0", "limits.cpu": "4"}, "used": {}}
+    scoped = {"spec": {"scopes": ["BestEffort"]}, "status": few}
+    open_to_all = {"status": {"hard": {"limits.cpu": "4", "requests.memory": "1Gi"}, "used": {}}}
+    api.create("resourcequotas", {"metadata": {"name": "best-effort", "namespace": "finemem"}, **scoped})
+    api.create("resourcequotas", {"metadata": {"name": "whole", "namespace": "finemem"}, **open_to_all})
+    assert main(["doctor", str(plan(at_home, {"group": "one", "command": ["-c", ""]}))]) == 0
+    said = capsys.readouterr().out
+    assert "needs 1 of pods; the quota 'best-effort' allows 0 in all, if these pods are within its scope" in said
+    assert said.count("counts limits.cpu, of which its pods say nothing") == 1
+    assert main(["doctor", str(plan(at_home, {"group": "one", "command": ["-c", ""], "nodes": 2}))]) == 1
+    assert "needs 2 × 1Gi of requests.memory; the quota 'whole' allows 1Gi in all" in capsys.readouterr().out
+
+
+def test_what_admission_says_of_a_dry_run_is_weighed(api, at_home, capsys):
+    file = plan(at_home, {"group": "one", "command": ["-c", "pass"]})
+    api.refusal = (400, "BadRequest", 'admission webhook "policy.example" does not support dry run')
+    assert main(["doctor", str(file)]) == 0
+    assert re.search("^warning .*does not support dry run", capsys.readouterr().out, re.M)
+    api.refusal = (
+        403,
+        "Forbidden",
+        'jobs.batch "x" is forbidden: exceeded quota: finemem, requested: count/jobs.batch=1',
+    )
+    assert main(["doctor", str(file)]) == 1
+    assert "exceeded quota" in capsys.readouterr().out
+    assert main(["submit", str(file), "--detach"]) == 0
+    assert main(["doctor", str(file)]) == 0  # it is one of those that are counted
 
 
 def test_what_may_not_be_looked_up_is_said_to_be_unknown(api, at_home, capsys):

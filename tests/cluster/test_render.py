@@ -238,6 +238,11 @@ def test_quantities_are_read_as_kubernetes_means_them(text, value):
     assert quantity(text) == value
 
 
+@pytest.mark.parametrize(("text", "value"), [("1Pi", 2.0**50), ("2e3", 2000.0), ("1E", 1e18), ("250000n", 250e-6)])
+def test_a_quantity_of_a_quota_may_be_written_in_rarer_ways(text, value):
+    assert quantity(text) == pytest.approx(value)
+
+
 def test_a_quantity_with_an_unknown_unit_is_refused():
     with pytest.raises(ClusterError, match="'16GB' is not a quantity"):
         quantity("16GB")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from finemem_pipeline.cluster.api import Api, Refusal
 from finemem_pipeline.cluster.kinds import ACCOUNT, CLAIM, JOB, KINDS, QUOTA, SECRET, Kind
 from finemem_pipeline.cluster.render import quantity, render
-from finemem_pipeline.cluster.seam import Finding
+from finemem_pipeline.cluster.seam import Finding, Manifest
 from finemem_pipeline.cluster.spec import JobSpec
 
 RIGHTS = {
@@ -18,6 +18,9 @@ RIGHTS = {
     "events": ("list", "watch"),
 }
 """What a launcher does. Watching is the one that it can do without: then it asks again and again."""
+
+UNSAID = {"limits.cpu", "requests.ephemeral-storage", "limits.ephemeral-storage"}
+"""Resources that no container of a job names."""
 
 LOCAL_QUEUE = [Kind("kueue.x-k8s.io", version, "localqueues", "LocalQueue") for version in ("v1beta2", "v1beta1")]
 
@@ -143,14 +146,9 @@ def _queue(api: Api, spec: JobSpec) -> Iterator[Finding]:
 
 def _quota(api: Api, spec: JobSpec) -> Iterator[Finding]:
     """Against what the namespace may have at all, and what of it is free now."""
-    needs = {
-        "pods": float(spec.nodes),
-        "requests.cpu": spec.nodes * quantity(spec.cpu),
-        "requests.memory": spec.nodes * quantity(spec.memory),
-        "limits.memory": spec.nodes * quantity(spec.memory),
-        "requests.nvidia.com/gpu": float(spec.nodes * spec.gpus),
-    }
-    needs |= {"cpu": needs["requests.cpu"], "memory": needs["requests.memory"]}
+    needs = dict.fromkeys(("cpu", "requests.cpu"), spec.cpu)
+    needs |= dict.fromkeys(("memory", "requests.memory", "limits.memory"), spec.memory)
+    needs |= {"pods": "1", "requests.nvidia.com/gpu": str(spec.gpus)}
     try:
         quotas, _ = api.items(QUOTA.path(spec.namespace))
     except Refusal:
@@ -158,13 +156,24 @@ def _quota(api: Api, spec: JobSpec) -> Iterator[Finding]:
         return
     for found in quotas:
         hard, used = found.get("status", {}).get("hard") or {}, found.get("status", {}).get("used") or {}
-        name = found["metadata"]["name"]
-        for resource, need in needs.items():
+        name, about = found["metadata"]["name"], found.get("spec") or {}
+        scoped = bool(about.get("scopes") or about.get("scopeSelector"))
+        for resource in sorted(UNSAID & set(hard)) if not scoped else ():
+            yield Finding(
+                "warning",
+                f"{spec.name}: the quota '{name}' counts {resource}, of which its pods say nothing. Without a "
+                f"LimitRange that says it for them none is created.",
+            )
+        for resource, of_a_pod in needs.items():
+            need = spec.nodes * quantity(of_a_pod)
             if resource not in hard or not need:
                 continue
             limit, taken = quantity(hard[resource]), quantity(used.get(resource, "0"))
-            sentence = f"{spec.name} needs {need:g} of {resource}; the quota '{name}' allows {hard[resource]}"
-            if need > limit:
+            amount = of_a_pod if spec.nodes == 1 else f"{spec.nodes} × {of_a_pod}"
+            sentence = f"{spec.name} needs {amount} of {resource}; the quota '{name}' allows {hard[resource]}"
+            if need > limit and scoped:
+                yield Finding("warning", f"{sentence} in all, if these pods are within its scope.")
+            elif need > limit:
                 yield Finding("error", f"{sentence} in all. Ask for less, or for a larger quota.")
             elif need > limit - taken:
                 yield Finding("warning", f"{sentence}, and {used[resource]} are taken. It will wait.")
@@ -177,15 +186,25 @@ def _admission(api: Api, spec: JobSpec, backend: str) -> Iterator[Finding]:
         try:
             _, warnings = api.answer("POST", kind.path(spec.namespace), {"dryRun": "All"}, manifest)
         except Refusal as refusal:
-            if refusal.code == 409:
-                continue  # it is there already; submit says whether it is the same
+            if refusal.code == 409 or _is_there(api, kind, manifest):
+                continue  # submit says whether it is the same
             if refusal.code == 404 and kind is not JOB and "namespaces" not in str(refusal):
                 text = f"the cluster knows no {kind.name}. Install its controller, or use the backend 'job'."
             else:
                 text = str(refusal)
-            yield Finding("error", f"{spec.name}: {text}")
+            untried = "does not support dry run" in text
+            yield Finding("warning" if untried else "error", f"{spec.name}: {text}")
             continue
         for warning in warnings:
             yield Finding("warning", f"{spec.name}: the server warns: {warning}")
         if not warnings:
             yield Finding("ok", f"{spec.name}: {kind.name} admitted in a dry run")
+
+
+def _is_there(api: Api, kind: Kind, manifest: Manifest) -> bool:
+    """A quota of jobs that is used up refuses, in a dry run, also a job that is among those counted."""
+    try:
+        api.request("GET", kind.path(manifest["metadata"]["namespace"], manifest["metadata"]["name"]))
+    except Refusal:
+        return False
+    return True

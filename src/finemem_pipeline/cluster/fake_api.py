@@ -167,6 +167,8 @@ class FakeApi:
         self._controllers = Controllers(self.store, root, environment)
         self._failures: list[tuple[int, int | None]] = []
         self._denied: set[tuple[str, str]] = set()
+        self.refusal: tuple[int, str, str] | None = None
+        """(code, reason, message) with which admission refuses whatever is tried in a dry run."""
         self.token = "nobody"
         """The only one that is known; set another, and those who have this one are refused (401)."""
         self._sockets: set[socket.socket] = set()
@@ -332,6 +334,8 @@ class FakeApi:
             raise Answer(422, "Invalid", message)
         meta.setdefault("namespace", namespace)
         warnings = self._controllers.warnings(thing)
+        if query.get("dryRun") == "All" and self.refusal is not None:
+            raise Answer(*self.refusal)
         if query.get("dryRun") == "All":
             if self.store.get(plural, namespace, meta["name"]) is not None:
                 raise Answer(409, "AlreadyExists", f'{plural} "{meta["name"]}" already exists')

@@ -362,22 +362,28 @@ def _trainjob(spec: JobSpec) -> list[Manifest]:
 BACKENDS: dict[str, Callable[[JobSpec], list[Manifest]]] = {"job": _job, "jobset": _jobset, "trainjob": _trainjob}
 
 UNITS = {
+    "n": 1e-9,
+    "u": 1e-6,
     "m": 1e-3,
     "": 1.0,
     "k": 1e3,
     "M": 1e6,
     "G": 1e9,
     "T": 1e12,
+    "P": 1e15,
+    "E": 1e18,
     "Ki": 2**10,
     "Mi": 2**20,
     "Gi": 2**30,
     "Ti": 2**40,
+    "Pi": 2**50,
+    "Ei": 2**60,
 }
 
 
 def quantity(text: str) -> float:
-    """What Kubernetes means by "500m" or "16Gi"."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([A-Za-z]*)", text)
-    if not found or found[2] not in UNITS:
+    """What Kubernetes means by "500m", "16Gi" or "2e3"."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(?:[eE](\d+)|([A-Za-z]*))", text)
+    if not found or (found[3] or "") not in UNITS:
         raise ClusterError(f"'{text}' is not a quantity. Examples: 4, 500m, 16Gi. Units: {', '.join(UNITS)}.")
-    return float(found[1]) * UNITS[found[2]]
+    return float(found[1]) * 10.0 ** int(found[2] or 0) * UNITS[found[3] or ""]
