@@ -375,6 +375,23 @@ def test_ctrl_c_can_cancel_the_job(launch, monkeypatch):
 
 
 @pytest.mark.usefixtures("ctrl_c")
+def test_jobs_are_cancelled_side_by_side(tmp_path, monkeypatch):
+    launch = Launch(tmp_path, *(a_node("learn", "streams", f"policy_{name}", name) for name in ("one", "two", "three")))
+    main = threading.main_thread().ident
+    all_wait = threading.Barrier(3, action=lambda: signal.pthread_kill(main, signal.SIGINT), timeout=30)
+    all_go = threading.Barrier(3, timeout=30)  # nobody gets through alone
+
+    def wait(handle: Handle, on_notice: Any, leave: threading.Event) -> None:
+        all_wait.wait()
+        assert leave.wait(30)
+
+    monkeypatch.setattr(launch.cluster, "wait", wait)
+    monkeypatch.setattr(launch.cluster, "delete", lambda handle: all_go.wait())
+    with pytest.raises(Cancelled):
+        launch.run()
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_a_second_ctrl_c_cancels(launch, monkeypatch):
     with pytest.raises(Cancelled):
         interrupted(launch, monkeypatch, KeyboardInterrupt)
