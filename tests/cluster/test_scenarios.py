@@ -81,6 +81,11 @@ def runs(api: FakeApi) -> bool:
     return any(pod["status"]["phase"] == "Running" for pod in api.objects("pods"))
 
 
+def watched(api: FakeApi) -> bool:
+    """Jobs, pods and events."""
+    return sum("watch=true" in path for _, path in api.requests) >= 3
+
+
 def verbs(api: FakeApi, method: str, plural: str) -> int:
     return sum(verb == method and f"/{plural}" in path for verb, path in api.requests)
 
@@ -280,7 +285,7 @@ def test_a_server_that_is_away_for_a_while_is_waited_for(api, cluster, job, monk
     waiting = threading.Thread(target=lambda: outcomes.append(cluster.wait(handle, notices.append)))
     outcomes: list[Outcome | None] = []
     waiting.start()
-    eventually(lambda: runs(api))
+    eventually(lambda: runs(api) and watched(api))
     api.down(2.5)
     waiting.join(60)
     assert outcomes[0].succeeded
@@ -324,7 +329,7 @@ def test_a_token_that_expires_is_told_and_whoever_logs_in_goes_on(api, cluster, 
     handle = cluster.submit(render(job("import time; time.sleep(8)")))
     waiting = threading.Thread(target=lambda: outcomes.append(cluster.wait(handle, notices.append)))
     waiting.start()
-    eventually(lambda: runs(api) and sum("watch=true" in path for _, path in api.requests) >= 3)
+    eventually(lambda: runs(api) and watched(api))
     api.token = "new"
     eventually(lambda: "does not know you any more; log in again" in texts(notices, "connection"))
     api.kubeconfig(tmp_path / "kubeconfig")
@@ -339,7 +344,7 @@ def test_a_watch_that_comes_too_late_begins_anew(api, cluster, job):
     outcomes: list[Outcome | None] = []
     waiting = threading.Thread(target=lambda: outcomes.append(cluster.wait(handle)))
     waiting.start()
-    eventually(lambda: runs(api) and sum("watch=true" in path for _, path in api.requests) == 3)
+    eventually(lambda: runs(api) and watched(api))
     api.forget()
     eventually(lambda: cluster._mirrors["jobs", "finemem"].gaps == 1)
     (pod,) = api.objects("pods")
