@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from finemem_pipeline.cluster.api import Api, Refusal
 from finemem_pipeline.cluster.kinds import ACCOUNT, CLAIM, JOB, KINDS, QUOTA, SECRET, Kind
+from finemem_pipeline.cluster.registry import lacks
 from finemem_pipeline.cluster.render import quantity, render
 from finemem_pipeline.cluster.seam import Finding, Manifest
 from finemem_pipeline.cluster.spec import JobSpec
@@ -27,6 +28,11 @@ LOCAL_QUEUE = [Kind("kueue.x-k8s.io", version, "localqueues", "LocalQueue") for 
 
 def check(api: Api, namespace: str, specs: Sequence[JobSpec], backend: str) -> list[Finding]:
     findings = [*_rights(api, namespace, backend, any(spec.nodes > 1 for spec in specs)), *_security(api, namespace)]
+    findings += [
+        Finding("error", f"There is no image {image}: its registry says so. Push it, or mend the name in runner.yml.")
+        for image in sorted({spec.image for spec in specs})
+        if lacks(image)
+    ]
     for spec in specs:
         findings += [*_image(spec), *_named(api, spec), *_queue(api, spec), *_quota(api, spec)]
         findings += _admission(api, spec, backend)
