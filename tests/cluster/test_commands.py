@@ -225,3 +225,64 @@ def test_environment_variables_are_filled_in(tmp_path, monkeypatch):
 def test_a_plan_that_is_not_there_is_told(capsys):
     assert main(["render", "nowhere.yml"]) == 1
     assert capsys.readouterr().err == "There is no file nowhere.yml.\n"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"command": "kedro run"}, "job 0: command: expected a list, found 'kedro run'."),
+        ({"nodes": "two"}, "job 0: nodes: expected a whole number, found 'two'."),
+        ({"nodes": True}, "job 0: nodes: expected a whole number, found True."),
+        ({"claims": [{"claim": "data", "path": "/a"}]}, "job 0: claims[0]: 'claim' is not a known setting."),
+        ({"secret_env": {"KEY": "reader/key"}}, "job 0: secret_env.KEY: expected settings (name: value), found"),
+        ({"env": {"A": None}}, "job 0: env.A: expected a text, found None."),
+        ({"tolerations": 5}, "job 0: tolerations: expected a list, found 5."),
+        ({"memory": "16GB"}, "job 'one' of pipeline 'train': memory: '16GB' is not a quantity."),
+        ({"scratch": {"/tmp": "much"}}, "scratch./tmp: 'much' is not a quantity."),
+        ({"grace_seconds": -5}, "grace_seconds is -5; at least 1 is needed."),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_a_setting_of_the_wrong_kind_is_told_with_its_place(tmp_path, capsys, change, says):
+    file = plan(tmp_path, {"group": "one", "command": ["-c", "pass"], **change})
+    assert main(["render", str(file)]) == 1
+    assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("jobs: 3", "jobs: expected a list, found 3."),
+        ("jobs: [1]", "job 0: expected settings (name: value), found 1."),
+        ("job: [1]", "job: expected settings (name: value), found [1]."),
+        ("cluster: 5", "cluster: expected settings (name: value), found 5."),
+        ("cluster: {patience: soon}", "cluster: patience: expected a number, found 'soon'."),
+        ("", "lists no jobs."),
+        (b"\xff\xfe", "cannot be read: 'utf-8' codec can't decode"),
+        (None, "cannot be read: Is a directory."),
+    ],
+    ids=repr,
+)
+def test_a_file_that_is_no_plan_is_told(tmp_path, capsys, text, says):
+    file = tmp_path / "plan.yml"
+    file.mkdir() if text is None else file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    assert main(["render", str(file)]) == 1
+    assert says in capsys.readouterr().err
+
+
+def test_numbers_are_texts_where_texts_are_meant_and_null_leaves_out(tmp_path):
+    changes = {"identity": 7, "env": {"A": 1}, "scratch": {"/tmp": 10}, "queue": None, "namespace": None}
+    spec = read(plan(tmp_path, {"group": "one", "command": ["-c", 1], **changes}), None).jobs[0]
+    assert (spec.identity, spec.env, spec.scratch, spec.command) == ("7", {"A": "1"}, {"/tmp": "10"}, ("-c", "1"))
+    assert (spec.queue, spec.namespace) == ("", "finemem")
+
+
+def test_an_environment_that_conf_does_not_have_is_refused_with_the_nearest_guess(at_home, capsys):
+    assert main(["status", "--env", "k9s"]) == 1
+    assert "--env: 'k9s' is not a known folder of conf. Did you mean 'k8s'?" in capsys.readouterr().err
+
+
+def test_what_conf_says_of_the_cluster_is_checked_too(at_home, capsys):
+    (at_home / "conf/k8s/runner.yml").write_text("patience: soon\n")
+    assert main(["status"]) == 1
+    assert capsys.readouterr().err == "conf/k8s/runner.yml: patience: expected a number, found 'soon'.\n"

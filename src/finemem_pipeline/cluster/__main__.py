@@ -24,7 +24,7 @@ from finemem_pipeline.cluster.kubernetes import KubernetesCluster
 from finemem_pipeline.cluster.render import BACKENDS, render
 from finemem_pipeline.cluster.seam import Handle, Notice, Outcome
 from finemem_pipeline.cluster.spec import ClusterError
-from finemem_pipeline.errors import FinememError
+from finemem_pipeline.errors import FinememError, unknown
 
 FAILED, INTERRUPTED = 1, 130
 
@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     where = argparse.ArgumentParser(add_help=False)
-    where.add_argument("--env", default="k8s", help="what conf/<env>/runner.yml says of the cluster (default: k8s)")
+    where.add_argument("--env", help="what conf/<env>/runner.yml says of the cluster (default: k8s; none: nothing)")
     where.add_argument("--namespace", help="instead of the one in the plan or runner.yml")
     where.add_argument("--context", help="of the kubeconfig")
     where.add_argument("--kubeconfig", help="instead of KUBECONFIG or ~/.kube/config")
@@ -80,8 +80,18 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _plan(asked: argparse.Namespace) -> plans.Plan:
-    conf = Path("conf") / asked.env
+    conf = Path("conf") / (asked.env or "k8s")
+    if asked.env not in (None, "none") and not conf.is_dir():
+        there = [folder.name for folder in conf.parent.iterdir() if folder.is_dir()] if conf.parent.is_dir() else []
+        raise ClusterError(unknown("--env", asked.env, [*there, "none"], "folder of conf"))
     return plans.read(getattr(asked, "plan", None), conf if conf.is_dir() else None, asked.namespace)
+
+
+def _plan_with_jobs(asked: argparse.Namespace) -> plans.Plan:
+    plan = _plan(asked)
+    if not plan.jobs:
+        raise ClusterError(f"{asked.plan} lists no jobs.")
+    return plan
 
 
 def _backend(asked: argparse.Namespace, plan: plans.Plan) -> str:
@@ -112,16 +122,14 @@ def _say(text: str) -> None:
 def _render(asked: argparse.Namespace) -> int:
     import yaml
 
-    plan = _plan(asked)
+    plan = _plan_with_jobs(asked)
     manifests = [manifest for spec in plan.jobs for manifest in render(spec, _backend(asked, plan))]
     _say(yaml.safe_dump_all(manifests, sort_keys=False, width=120).rstrip())
     return 0
 
 
 def _submit(asked: argparse.Namespace) -> int:
-    plan = _plan(asked)
-    if not plan.jobs:
-        raise ClusterError(f"{asked.plan} lists no jobs.")
+    plan = _plan_with_jobs(asked)
     manifests = [render(spec, _backend(asked, plan)) for spec in plan.jobs]
     with _connect(asked, plan) as cluster:
         handles = []

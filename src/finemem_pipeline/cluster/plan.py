@@ -12,12 +12,13 @@ What `cluster` leaves out is taken from conf/<env>/runner.yml, so that jobs of `
 
 from __future__ import annotations
 
+import types
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
-from finemem_pipeline.cluster.spec import Claim, ClusterError, JobSpec, SecretKey
+from finemem_pipeline.cluster.spec import ClusterError, JobSpec
 from finemem_pipeline.errors import unknown
 
 
@@ -49,27 +50,38 @@ def read(path: Path | None, conf: Path | None, namespace: str | None = None) -> 
     for section in found:
         if section not in SECTIONS:
             raise ClusterError(unknown(str(path), section, SECTIONS, "section"))
-    options |= _known(f"{path}: cluster", found.get("cluster") or {}, ClusterOptions)
-    cluster = ClusterOptions(**options | ({"namespace": namespace} if namespace else {}))
-    shared = found.get("job") or {}
-    jobs = found.get("jobs") or ()
+    options |= _given(_section(path, found, "cluster", {}))
+    options |= {"namespace": namespace} if namespace else {}
+    cluster = _made(f"{path}: cluster", options, ClusterOptions)
+    shared = _section(path, found, "job", {})
+    jobs = _section(path, found, "jobs", [])
     return Plan(
-        cluster, tuple(job({**shared, **one}, cluster.namespace, f"{path}: job {n}") for n, one in enumerate(jobs))
+        cluster, tuple(job(one, cluster.namespace, f"{path}: job {number}", shared) for number, one in enumerate(jobs))
     )
 
 
 SECTIONS = ("cluster", "job", "jobs")
 
 
+def _section(path: Path | None, found: Mapping[str, Any], name: str, empty: Any) -> Any:
+    value = found.get(name)
+    if value is None:
+        return empty
+    if not isinstance(value, type(empty)):
+        raise ClusterError(f"{path}: {name}: expected {WORDS[type(empty)]}, found {value!r}.")
+    return value
+
+
 def _runner(conf: Path) -> dict[str, Any]:
     """From runner.yml; where it does not say where outcomes are kept, they are with the data of globals.yml."""
     runner = _load(conf / "runner.yml") if (conf / "runner.yml").is_file() else {}
     names = [field.name for field in fields(ClusterOptions)]
-    options = {name: value for name, value in runner.items() if name in names and value is not None}
+    options = _given({name: value for name, value in runner.items() if name in names})
+    _made(str(conf / "runner.yml"), options, ClusterOptions)
     if "outcomes" not in options:
         for file in (conf / "globals.yml", conf.parent / "base" / "globals.yml"):
-            if file.is_file() and "data" in (found := _load(file)):
-                return options | {"outcomes": f"{found['data'].rstrip('/')}/08_reporting/jobs"}
+            if file.is_file() and (data := _load(file).get("data")):
+                return options | {"outcomes": f"{str(data).rstrip('/')}/08_reporting/jobs"}
     return options
 
 
@@ -83,35 +95,62 @@ def _load(file: Path) -> dict[str, Any]:
         found = OmegaConf.to_container(OmegaConf.create(file.read_text()), resolve=True)
     except FileNotFoundError as fault:
         raise ClusterError(f"There is no file {file}.") from fault
-    except (yaml.YAMLError, OmegaConfBaseException) as fault:
+    except OSError as fault:
+        raise ClusterError(f"{file} cannot be read: {fault.strerror}.") from fault
+    except (UnicodeDecodeError, yaml.YAMLError, OmegaConfBaseException) as fault:
         raise ClusterError(f"{file} cannot be read: {fault}") from fault
     if not isinstance(found, dict):
         raise ClusterError(f"{file} holds no sections.")
     return {str(name): value for name, value in found.items()}
 
 
-def job(entry: Mapping[str, Any], namespace: str, where: str) -> JobSpec:
-    """A spec from plain values, as YAML has them."""
-    values = _known(where, entry, JobSpec)
-    missing = sorted({"pipeline", "group", "image", "command", "identity"} - set(values))
-    if missing:
-        raise ClusterError(f"{where}: {', '.join(missing)} is missing.")
-    values["command"] = tuple(str(word) for word in values["command"])
-    values["claims"] = tuple(Claim(**claim) for claim in values.get("claims") or ())
-    values["secret_env"] = {name: SecretKey(**key) for name, key in (values.get("secret_env") or {}).items()}
-    values["env"] = {name: str(value) for name, value in (values.get("env") or {}).items()}
-    for name in ("cpu", "memory", "shm"):
-        if name in values:
-            values[name] = str(values[name])
-    for name in ("tolerations", "pull_secrets"):
-        if name in values:
-            values[name] = tuple(values[name])
-    return JobSpec(**{"namespace": namespace} | values)
+def job(entry: object, namespace: str, where: str, shared: Mapping[str, Any] | None = None) -> JobSpec:
+    """A spec from plain values, as YAML has them, on top of what it shares with others."""
+    if not isinstance(entry, dict):
+        raise ClusterError(f"{where}: expected {WORDS[dict]}, found {entry!r}.")
+    spec: JobSpec = _made(where, {"namespace": namespace} | _given(shared or {}) | _given(entry), JobSpec)
+    return spec
 
 
-def _known(where: str, entry: Mapping[str, Any], form: type[Any]) -> dict[str, Any]:
-    names = [field.name for field in fields(form)]
+WORDS: dict[Any, str] = {
+    str: "a text", int: "a whole number", float: "a number", bool: "true or false", dict: "settings (name: value)",
+    list: "a list",
+}  # fmt: skip
+
+
+def _given(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Null leaves a setting out."""
+    return {name: value for name, value in entry.items() if value is not None}
+
+
+def _made(where: str, entry: Mapping[str, Any], form: type[Any]) -> Any:
+    """A dataclass from plain values. Raises ClusterError naming the field that does not fit."""
+    hints = get_type_hints(form)
+    needed = {field.name for field in fields(form) if field.default is MISSING and field.default_factory is MISSING}
     for name in entry:
-        if name not in names:
-            raise ClusterError(unknown(where, name, names, "setting"))
-    return dict(entry)
+        if name not in hints:
+            raise ClusterError(unknown(where, str(name), hints, "setting"))
+    given = _given(entry)
+    if missing := sorted(needed - set(given)):
+        raise ClusterError(f"{where}: {', '.join(missing)} is missing.")
+    return form(**{name: _fit(f"{where}: {name}", value, hints[name]) for name, value in given.items()})
+
+
+def _fit(where: str, value: Any, hint: Any) -> Any:
+    """The value as the type of a field wants it; a number is a text too, as in `cpu: 4`."""
+    if get_origin(hint) is types.UnionType:  # of something and None
+        hint = get_args(hint)[0]
+    form = {tuple: list, Mapping: dict}.get(get_origin(hint) or hint, hint)
+    if is_dataclass(form):
+        if isinstance(value, dict):
+            return _made(where, value, hint)
+        form = dict
+    elif form is list and isinstance(value, list):
+        return tuple(_fit(f"{where}[{number}]", each, get_args(hint)[0]) for number, each in enumerate(value))
+    elif form is dict and isinstance(value, dict):
+        return {str(name): _fit(f"{where}.{name}", each, get_args(hint)[1]) for name, each in value.items()}
+    elif isinstance(value, bool) is (form is bool) and isinstance(value, (int, float, str) if form is str else form):
+        return str(value) if form is str else value
+    elif form is float and type(value) is int:
+        return float(value)
+    raise ClusterError(f"{where}: expected {WORDS[form]}, found {value!r}.")

@@ -36,6 +36,7 @@ def render(spec: JobSpec, backend: str = "job") -> list[Manifest]:
     """The job first, then what belongs to it. The same spec gives the same manifests, anywhere."""
     if backend not in BACKENDS:
         raise ClusterError(unknown("backend", backend, BACKENDS, "way to run a job"))
+    _quantities_are_some(spec)
     bare = BACKENDS[backend](replace(spec, launch_env={}))
     digest = hashlib.sha256(json.dumps(bare, sort_keys=True).encode()).hexdigest()[:16]
     described = {key: value for key, value in asdict(spec).items() if key != "launch_env"} | {"backend": backend}
@@ -46,6 +47,15 @@ def render(spec: JobSpec, backend: str = "job") -> list[Manifest]:
         LAUNCH_ENV: json.dumps(dict(spec.launch_env), sort_keys=True),
     }
     return manifests
+
+
+def _quantities_are_some(spec: JobSpec) -> None:
+    named = {"cpu": spec.cpu, "memory": spec.memory, "shm": spec.shm}
+    for name, text in (named | {f"scratch.{path}": size for path, size in spec.scratch.items()}).items():
+        try:
+            quantity(text)
+        except ClusterError as fault:
+            raise ClusterError(f"job '{spec.group}' of pipeline '{spec.pipeline}': {name}: {fault}") from fault
 
 
 def labels(spec: JobSpec) -> dict[str, str]:
@@ -385,5 +395,6 @@ def quantity(text: str) -> float:
     """What Kubernetes means by "500m", "16Gi" or "2e3"."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)(?:[eE](\d+)|([A-Za-z]*))", text)
     if not found or (found[3] or "") not in UNITS:
-        raise ClusterError(f"'{text}' is not a quantity. Examples: 4, 500m, 16Gi. Units: {', '.join(UNITS)}.")
+        units = ", ".join(filter(None, UNITS))
+        raise ClusterError(f"'{text}' is not a quantity. Examples: 4, 500m, 16Gi. Units: {units}.")
     return float(found[1]) * 10.0 ** int(found[2] or 0) * UNITS[found[3] or ""]

@@ -18,6 +18,11 @@ NAME_LENGTH = 46
 """JobSet refuses names whose pods would have more than 63 characters: `<name>-node-0-<index>-<five letters>`. This
 leaves three digits for the index."""
 
+LEAST = {
+    "nodes": 1, "processes": 1, "gpus": 0, "user": 1, "grace_seconds": 1, "backoff_limit": 0, "deadline_seconds": 0,
+    "ttl_seconds": 0,
+}  # fmt: skip
+
 SECRET_WORDS = {"SECRET", "TOKEN", "PASSWORD", "PASSWD", "CREDENTIALS", "APIKEY"}
 
 
@@ -104,9 +109,9 @@ class JobSpec:
 
     def __post_init__(self) -> None:
         where = f"job '{self.group}' of pipeline '{self.pipeline}'"
-        for name in ("nodes", "processes"):
-            if getattr(self, name) < 1:
-                raise ClusterError(f"{where}: {name} is {getattr(self, name)}; at least 1 is needed.")
+        for name, least in LEAST.items():
+            if getattr(self, name) < least:
+                raise ClusterError(f"{where}: {name} is {getattr(self, name)}; at least {least} is needed.")
         if not self.image:
             raise ClusterError(f"{where}: no image is named.")
         for variable in (*self.env, *self.launch_env):
