@@ -7,7 +7,9 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -162,3 +164,37 @@ def test_looking_at_the_package_loads_no_client():
     assert (
         set(done.stdout.split()) & {"kubernetes", "urllib3", "yaml", "omegaconf", "fsspec", "torch", "kedro"} == set()
     )
+
+
+@pytest.mark.parametrize("text", ["- 1", "hello", "", "a: [", "current-context: x", "\x00"])
+def test_whatever_stands_in_a_kubeconfig_it_is_said_to_be_of_no_use(tmp_path, text):
+    (tmp_path / "config").write_text(text)
+    with pytest.raises(ClusterError, match=r"found: +the kubeconfig cannot be used: "):
+        KubernetesCluster.connect(kubeconfig=tmp_path / "config", timeout=30)
+
+
+def test_a_server_that_is_no_kubernetes_is_told_with_what_it_says(tmp_path):
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html>\nLog in here</html>")
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Page) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        config = kubeconfig(tmp_path / "config", f"http://127.0.0.1:{server.server_port}")
+        with pytest.raises(ClusterError, match=r"this is no answer of Kubernetes: '<html> Log in here</html>'"):
+            KubernetesCluster.connect(kubeconfig=config, timeout=30)
+        server.shutdown()
+
+
+def test_a_context_without_a_kubeconfig_is_not_taken_for_the_cluster_around_the_pod(monkeypatch, tmp_path):
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    with pytest.raises(
+        ClusterError, match=r"context: +prod(.|\n)*this context is asked for, and there is no kubeconfig"
+    ):
+        KubernetesCluster.connect(context="prod")

@@ -85,7 +85,7 @@ class Api:
                     text = response.read()
                 warnings = [value for name, value in response.headers.items() if name.lower() == "warning"]
                 if 200 <= response.status < 300:
-                    return json.loads(text or b"{}"), warnings
+                    return self._object(text), warnings
                 self._raise(response.status, text, response.headers.get("Retry-After"))
             except Unreachable as fault:
                 if not left:
@@ -98,6 +98,16 @@ class Api:
                     self._client = renew()
                 renew = None
         raise AssertionError("unreachable")
+
+    def _object(self, text: bytes) -> Manifest:
+        try:
+            found = json.loads(text or b"{}")
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            start = " ".join(text[:80].decode(errors="replace").split())
+            raise Unreachable(f"{self.where}: this is no answer of Kubernetes: {start!r}")
+        return found
 
     def items(self, path: str, query: Mapping[str, Any] | None = None) -> tuple[list[Manifest], str]:
         """All objects of a list, page by page, and the version of the collection that they show."""
@@ -184,6 +194,7 @@ class Api:
             status = json.loads(text)
         except ValueError:
             status = {}
+        status = status if isinstance(status, dict) else {}
         message = status.get("message") or text.decode(errors="replace")[:500].strip()
         if code == 429 or code >= 500:
             seconds = float(after) if after is not None and after.isdecimal() else 0.0
@@ -245,6 +256,8 @@ class _Tried:
             if "KUBERNETES_SERVICE_HOST" not in os.environ:
                 raise ClusterError(self.message("no such file, and this is not a pod of a cluster"))
             self.kubeconfig, self.source = "the service account of this pod", "no kubeconfig is there"
+            if self.context is not None:
+                raise ClusterError(self.message("this context is asked for, and there is no kubeconfig that has it"))
             self._in_cluster = True
         try:
             import kubernetes.client
@@ -275,8 +288,10 @@ class _Tried:
 
         try:
             contexts, active = config.list_kube_config_contexts(config_file=self.kubeconfig)
-        except (config.ConfigException, yaml.YAMLError) as fault:
+        except (config.ConfigException, yaml.YAMLError, OSError, ValueError) as fault:
             raise ClusterError(f"the kubeconfig cannot be used: {fault}") from fault
+        except (TypeError, AttributeError, KeyError) as fault:
+            raise ClusterError("the kubeconfig cannot be used: the file holds something else") from fault
         names = sorted(entry["name"] for entry in contexts or ())
         if self.context is None and active:
             self.context = active["name"]
