@@ -47,3 +47,11 @@ def test_a_file_that_is_no_record_is_told(tmp_path):
 def test_a_place_that_does_not_exist_is_told():
     with pytest.raises(ClusterError, match="cannot be read from nowhere://x"):
         Outcomes("nowhere://x").read("finemem", "work-12345678")
+
+
+@pytest.mark.parametrize("text", ["", '"half"', "[]", "{}", "null", '{"pods": null, "log_tail": []}'])
+def test_whatever_stands_in_the_file_it_is_one_message_with_what_to_do(tmp_path, text):
+    (tmp_path / "finemem").mkdir()
+    (tmp_path / "finemem" / "work-12345678.json").write_text(text)
+    with pytest.raises(ClusterError, match=r"is no record of an outcome: .* Remove the file"):
+        Outcomes(str(tmp_path)).read("finemem", "work-12345678")

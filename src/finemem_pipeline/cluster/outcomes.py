@@ -36,8 +36,11 @@ class Outcomes:
             ) from fault
         try:
             return decode(json.loads(text))
-        except (ValueError, TypeError, KeyError) as fault:
-            raise ClusterError(f"{self.url}/{namespace}/{name}.json is no record of an outcome: {fault}") from fault
+        except (ValueError, TypeError, KeyError, AttributeError) as fault:
+            raise ClusterError(
+                f"{self.url}/{namespace}/{name}.json is no record of an outcome: {fault}. Remove the file: what the "
+                "job has made is found without it."
+            ) from fault
 
     def write(self, outcome: Outcome) -> None:
         if self.url is None:
