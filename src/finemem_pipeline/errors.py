@@ -19,4 +19,4 @@ def unknown(where: str, found: str, known: Iterable[str], what: str = "name") ->
     known = sorted(known)
     close = get_close_matches(found, known, n=1, cutoff=0.5)
     guess = f" Did you mean '{close[0]}'?" if close else ""
-    return f"{where}: '{found}' is not a known {what}.{guess} Known: {', '.join(known)}."
+    return f"{where}: '{found}' is not a known {what}.{guess} Known: {', '.join(known) or 'none'}."

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from finemem_pipeline.cluster import ClusterError
+from finemem_pipeline.cluster import ClusterError, KubernetesCluster
 from finemem_pipeline.cluster.__main__ import main
 from finemem_pipeline.cluster.fake_api import FakeApi
 from finemem_pipeline.cluster.plan import ClusterOptions, read
@@ -286,3 +288,56 @@ def test_what_conf_says_of_the_cluster_is_checked_too(at_home, capsys):
     (at_home / "conf/k8s/runner.yml").write_text("patience: soon\n")
     assert main(["status"]) == 1
     assert capsys.readouterr().err == "conf/k8s/runner.yml: patience: expected a number, found 'soon'.\n"
+
+
+@pytest.mark.parametrize("command", ["attach", "logs", "cancel"])
+def test_a_job_that_somebody_else_made_is_left_alone(api, at_home, capsys, command):
+    meta = {"name": "theirs", "namespace": "finemem"}
+    api.create("jobs", {"apiVersion": "batch/v1", "metadata": meta, "spec": {"suspend": True, "template": {}}})
+    assert main([command, "theirs"]) == 1
+    assert "was not made by this launcher. It is left alone." in capsys.readouterr().err
+    assert len(api.objects("jobs")) == 1
+
+
+@pytest.mark.parametrize("command", ["attach", "logs", "cancel"])
+@pytest.mark.parametrize("name", ["", "../x", "a?b", "a/status", "A B"])
+def test_what_can_be_no_name_is_asked_of_nobody(api, at_home, capsys, command, name):
+    assert main([command, name]) == 1
+    assert f"'{name}' is not a known job" in capsys.readouterr().err
+    assert not [path for _, path in api.requests if "/jobs/" in path]
+
+
+def test_a_cancelled_job_whose_end_cannot_be_kept_is_said_to_be_gone(api, at_home, capsys):
+    file = plan(at_home, {"group": "one", "command": ["-c", "import time; time.sleep(60)"]}, outcomes="nowhere://x")
+    assert main(["submit", str(file), "--detach"]) == 1  # where outcomes are kept is looked at before a job is made
+    assert api.objects("jobs") == []
+    assert main(["submit", str(plan(at_home, {"group": "one", "command": ["-c", "0"]})), "--detach"]) == 0
+    name = api.objects("jobs")[0]["metadata"]["name"]
+    (at_home / "08_reporting").write_text("a file where the folder should be")
+    assert main(["cancel", name]) == 1
+    assert f"'{name}' is removed from the cluster. The outcome of" in capsys.readouterr().err
+    assert api.objects("jobs") == api.objects("pods") == []
+
+
+def test_who_reads_only_the_first_lines_is_told_nothing_else(api, at_home):
+    assert main(["submit", str(plan(at_home, {"group": "one", "command": ["-c", "print('x\\n' * 100_000)"]}))]) == 0
+    name = api.objects("jobs")[0]["metadata"]["name"]
+    words = f"set -o pipefail; {sys.executable} -m finemem_pipeline.cluster logs {name} | head -n 1"
+    done = subprocess.run(["bash", "-c", words], capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "x\n", "")
+
+
+def test_a_fault_of_the_watch_is_never_taken_for_success(api, at_home, capsys, monkeypatch):
+    def broken(*_):
+        raise KeyError("involvedObject")
+
+    monkeypatch.setattr(KubernetesCluster, "wait", broken)
+    assert main(["submit", str(plan(at_home, {"group": "one", "command": ["-c", "0"]}))]) == 1
+    assert "KeyError: 'involvedObject'. The job goes on: attach finemem-train-one-" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--tail", "-5"], ["--rank", "-1"], ["--tail", "few"]])
+def test_numbers_of_lines_and_ranks_are_whole(words, capsys):
+    with pytest.raises(SystemExit):
+        main(["logs", "name", *words])
+    assert f"argument {words[0]}: expected a whole number from 0, found '{words[1]}'" in capsys.readouterr().err

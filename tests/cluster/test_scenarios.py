@@ -367,6 +367,46 @@ def test_without_the_right_to_list_pods_it_says_so(api, cluster, job):
         run(cluster, job("import time; time.sleep(5)"))
 
 
+@scenario("rights taken back while attached")
+def test_a_launcher_that_may_not_watch_any_more_says_so_and_leaves_the_job(api, cluster, job, monkeypatch):
+    monkeypatch.setattr("finemem_pipeline.cluster.watch.REFUSED_SECONDS", 1.0)
+    handle = cluster.submit(render(job(SLEEPS)))
+    said: list[str] = []
+
+    def wait() -> None:
+        try:
+            cluster.wait(handle)
+        except ClusterError as fault:
+            said.append(str(fault))
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    eventually(lambda: runs(api))
+    for verb in ("list", "watch"):
+        api.deny(verb, "jobs")
+    api.forget()
+    waiting.join(60)
+    assert "does not let you watch jobs any more" in said[0]
+    assert "have the right given back, and give the same command to attach" in said[0]
+    assert len(api.objects("jobs")) == 1
+
+
+@scenario("API server: away at the very end")
+def test_a_server_that_goes_away_as_the_job_ends_is_waited_for(api, cluster, job, monkeypatch):
+    items, failures = cluster.api.items, [Unreachable("the API server: gone")] * 2
+
+    def sometimes(path, query=None):
+        if (query or {}).get("labelSelector", "").startswith("finemem/job=") and failures:
+            raise failures.pop()
+        return items(path, query)
+
+    monkeypatch.setattr(cluster.api, "items", sometimes)
+    _, outcome, notices = run(cluster, job("pass"))
+    assert outcome.succeeded
+    assert not failures
+    assert "No word from the API server: gone" in texts(notices, "connection")
+
+
 # Launchers come and go.
 
 

@@ -12,6 +12,7 @@ doctor [FILE]    whether the cluster can be used, and the jobs of a plan could r
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import threading
 import time
@@ -38,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
+    except BrokenPipeError:  # who read it has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -70,13 +74,19 @@ def _parser() -> argparse.ArgumentParser:
     one = command("logs", _logs, "what the pods of a job write")
     one.add_argument("name")
     one.add_argument("-f", "--follow", action="store_true", help="go on until the job ends")
-    one.add_argument("--rank", type=int, default=0, help="of the node (default: 0)")
+    one.add_argument("--rank", type=_whole, default=0, help="of the node (default: 0)")
     one.add_argument("--all-ranks", action="store_true")
-    one.add_argument("--tail", type=int, help="only so many last lines")
+    one.add_argument("--tail", type=_whole, help="only so many last lines")
     command("cancel", _cancel, "remove a job and its pods").add_argument("name")
     one = command("doctor", _doctor, "whether the cluster can be used, and the jobs of a plan could run")
     one.add_argument("plan", type=Path, nargs="?")
     return parser
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0, found {text!r}")
+    return int(text)
 
 
 def _plan(asked: argparse.Namespace) -> plans.Plan:
@@ -149,7 +159,7 @@ def _attach(asked: argparse.Namespace) -> int:
 def _wait(cluster: KubernetesCluster, handles: Sequence[Handle]) -> int:
     """Of all at once. Ctrl-C leaves them on the cluster."""
     outcomes: dict[str, Outcome | None] = {}
-    faults: list[FinememError] = []
+    faults: list[str] = []
     leave = threading.Event()
 
     def wait(handle: Handle) -> None:
@@ -159,7 +169,9 @@ def _wait(cluster: KubernetesCluster, handles: Sequence[Handle]) -> int:
         try:
             outcomes[handle.name] = cluster.wait(handle, tell, leave)
         except FinememError as fault:
-            faults.append(fault)
+            faults.append(f"{handle.name}: {fault}")
+        except Exception as fault:
+            faults.append(f"{handle.name}: {type(fault).__name__}: {fault}. The job goes on: attach {handle.name}")
 
     threads = [threading.Thread(target=wait, args=(handle,), daemon=True) for handle in handles]
     try:
@@ -173,13 +185,13 @@ def _wait(cluster: KubernetesCluster, handles: Sequence[Handle]) -> int:
         names = " ".join(handle.name for handle in handles)
         _say(f"\nThe jobs go on. To see them again: attach {names}. To end them: cancel {names}.")
         return INTERRUPTED
-    if faults:
-        raise faults[0]
     found = [outcome for outcome in outcomes.values() if outcome is not None]
     for outcome in found:
         _say(f"{outcome.name}: {outcome.status}. {outcome.message}".rstrip())
         for line in outcome.log_tail:
             _say(f"    {outcome.guilty} | {line}")
+    if faults:
+        raise ClusterError("\n".join(faults))
     return 0 if all(outcome.succeeded for outcome in found) else FAILED
 
 

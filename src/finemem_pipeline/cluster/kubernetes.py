@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -75,13 +76,15 @@ class KubernetesCluster(Cluster):
         return self._handle(job, kind, created)
 
     def find(self, name: str, namespace: str) -> Handle:
-        for kind in JOBS:
+        for kind in JOBS if re.fullmatch(r"[a-z0-9]([-.a-z0-9]*[a-z0-9])?", name) else ():
             try:
-                return self._handle(self.api.request("GET", kind.path(namespace, name)), kind)
+                job = self.api.request("GET", kind.path(namespace, name))
+                _is_ours(job)
+                return self._handle(job, kind)
             except Refusal as refusal:
                 if refusal.code != 404 and not (refusal.code == 403 and kind is not JOB):
                     raise ClusterError(f"{self.api.where}: {refusal}") from refusal
-        recorded = self.outcomes.read(namespace, name)
+        recorded = self.outcomes.read(namespace, name) if "/" not in name else None
         if recorded is not None:
             return Handle(name, namespace, JOB.name, recorded.uid, recorded.spec_hash, outcome=recorded)
         there = [status.name for status in self.status(namespace, project="")]
@@ -111,8 +114,9 @@ class KubernetesCluster(Cluster):
         while not leave.is_set():
             try:
                 outcome = vigil.look()
-            except Unreachable:
-                outcome = None  # what it wanted to know is asked again; that there is silence it says itself
+            except Unreachable as fault:  # in the middle of something that is begun anew
+                vigil.notice_lost(fault)
+                outcome = None
             if outcome is not None:
                 return outcome
             leave.wait(LOOK_SECONDS)
@@ -172,13 +176,22 @@ class KubernetesCluster(Cluster):
                     finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                 )
         remove(self.api, kind, handle)
-        self.outcomes.write(outcome)
+        unkept = ""
+        try:
+            self.outcomes.write(outcome)
+        except ClusterError as fault:
+            unkept = str(fault)
         self._await_gone(kind, handle)
+        if unkept:
+            raise ClusterError(f"'{handle.name}' is removed from the cluster. {unkept}")
         return outcome
 
     def status(self, namespace: str, project: str = "finemem") -> list[Status]:
         selector = f"{MANAGED_BY}={MANAGER}" + (f",{PROJECT}={project}" if project else "")
-        pods = self.api.items(POD.path(namespace), {"labelSelector": selector})[0]
+        try:
+            pods = self.api.items(POD.path(namespace), {"labelSelector": selector})[0]
+        except Refusal as refusal:
+            raise ClusterError(f"{self.api.where}: {refusal}") from refusal
         try:
             events = self.api.items(EVENT.path(namespace))[0]
         except Refusal:
@@ -332,14 +345,21 @@ class KubernetesCluster(Cluster):
         )
 
 
+def _is_ours(there: Manifest, advice: str = "It is left alone.") -> None:
+    """Raises ClusterError if somebody else made the job."""
+    meta = there["metadata"]
+    if (meta.get("labels") or {}).get(MANAGED_BY) != MANAGER:
+        raise ClusterError(
+            f"{there['kind']} '{meta['name']}' in namespace '{meta['namespace']}' is there already, and it was not "
+            f"made by this launcher. {advice}"
+        )
+
+
 def _same_work(asked: Manifest, there: Manifest) -> None:
     """Raises ClusterError unless the job on the cluster is the one that is asked for."""
     meta = there["metadata"]
     where = f"{there['kind']} '{meta['name']}' in namespace '{meta['namespace']}'"
-    if (meta.get("labels") or {}).get(MANAGED_BY) != MANAGER:
-        raise ClusterError(
-            f"{where} is there already, and it was not made by this launcher. Delete it or rename yours."
-        )
+    _is_ours(there, "Delete it or rename yours.")
     annotations, wanted = meta.get("annotations") or {}, asked["metadata"]["annotations"]
     if annotations.get(SPEC_HASH) == wanted[SPEC_HASH]:
         return
@@ -384,5 +404,5 @@ def _status(job: Manifest, kind: Kind, pods: list[Manifest], events: list[Manife
         state="stuck" if state.troubles else state.phase,
         detail="" if state.phase == "succeeded" else state.detail,
         pods=f"{state.ready}/{state.expected}",
-        age_seconds=time.time() - created.timestamp(),
+        age_seconds=max(0.0, time.time() - created.timestamp()),  # the cluster may have a clock of its own
     )

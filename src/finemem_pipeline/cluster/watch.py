@@ -25,6 +25,10 @@ SILENCE_SECONDS = 5.0
 """Without a word from the server before that is said."""
 
 
+REFUSED_SECONDS = 60.0
+"""Of being refused what was allowed before: a server that starts does so for a moment, a right taken back for good."""
+
+
 @dataclass(frozen=True, slots=True)
 class Mirrors:
     jobs: Mirror
@@ -100,24 +104,28 @@ class Vigil:
         for mirror in (self.mirrors.jobs, self.mirrors.pods):
             if isinstance(mirror.fault, Refusal) and not mirror.fresh:
                 raise ClusterError(f"{self.api.where} does not let you watch {mirror.name}: {mirror.fault}")
+            taken_back = isinstance(mirror.fault, Refusal) and not _unknown(mirror.fault)
+            if taken_back and _long_ago(mirror.lost_at, REFUSED_SECONDS):
+                raise ClusterError(
+                    f"{self.api.where} does not let you watch {mirror.name} any more: {mirror.fault}. The job is not "
+                    "touched by that: have the right given back, and give the same command to attach to it."
+                )
             if mirror.fault is not None and not isinstance(mirror.fault, Refusal | Unreachable):
                 raise mirror.fault
         jobs = self.mirrors.jobs
-        since = jobs.lost_at
-        unknown = isinstance(jobs.fault, Refusal) and jobs.fault.code == 401
-        away = unknown or isinstance(jobs.fault, Unreachable)
-        lost = away and since is not None and time.monotonic() - since > SILENCE_SECONDS
-        if lost and self._lost_since is None:
-            self._lost_since = since
-            found = (
-                f"{self.api.where} does not know you any more; log in again"
-                if unknown
-                else f"No word from {jobs.fault}"
-            )
-            self._say("connection", f"{found}. The job is not touched by that; it is tried again.")
+        if (_unknown(jobs.fault) or isinstance(jobs.fault, Unreachable)) and _long_ago(jobs.lost_at, SILENCE_SECONDS):
+            assert jobs.fault is not None
+            self.notice_lost(jobs.fault, jobs.lost_at)
         elif self._lost_since is not None and jobs.fault is None:
             self._say("connection", f"Connected again after {time.monotonic() - self._lost_since:.0f} s.")
             self._lost_since = None
+
+    def notice_lost(self, fault: Exception, since: float | None = None) -> None:
+        if self._lost_since is None:
+            self._lost_since = since or time.monotonic()
+            found = f"{self.api.where} does not know you any more; log in again"
+            found = found if _unknown(fault) else f"No word from {fault}"
+            self._say("connection", f"{found}. The job is not touched by that; it is tried again.")
 
     def _notice_phase(self, state: State) -> None:
         if state.phase == self._phase:
@@ -245,6 +253,15 @@ class Vigil:
 
     def tail(self, pod: Manifest) -> tuple[str, ...]:
         return tail(self.api, pod)
+
+
+def _unknown(fault: Exception | None) -> bool:
+    """Whether a login has expired: a new one is read as soon as it is there."""
+    return isinstance(fault, Refusal) and fault.code == 401
+
+
+def _long_ago(since: float | None, seconds: float) -> bool:
+    return since is not None and time.monotonic() - since > seconds
 
 
 def outcome_of(
