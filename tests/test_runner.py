@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -464,3 +465,34 @@ def test_if_another_job_has_written_since_it_runs_again_under_a_name_that_every_
     launch.cluster.recorded["train"] = [stale]
     launch.run()
     assert launch.cluster.submitted[2:] == [first, again]
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_a_job_that_cannot_be_cancelled_keeps_no_other_from_it_and_is_named(tmp_path, monkeypatch, capsys):
+    launch = Launch(tmp_path, *(a_node(name, "raw", f"{name}_out", name) for name in ("one", "two", "three")))
+    tried = []
+
+    def delete(handle):
+        tried.append(handle.name)
+        deadline = time.monotonic() + 30
+        while len(tried) < 3:  # all are asked for before the first is gone
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        if "-two-" in handle.name:
+            raise ClusterError("the API server: Connection refused")
+
+    monkeypatch.setattr(launch.cluster, "delete", delete)
+    asked = threading.Barrier(3, action=lambda: signal.pthread_kill(threading.main_thread().ident, signal.SIGINT))
+
+    def wait(handle, on_notice, leave):
+        asked.wait(30)
+        assert leave.wait(30)
+
+    monkeypatch.setattr(launch.cluster, "wait", wait)
+    with pytest.raises(Cancelled):
+        launch.run()
+    said = capsys.readouterr().err
+    [two] = [name for name in tried if "-two-" in name]
+    assert f"{two} may still be there: the API server: Connection refused\n" in said
+    assert f"python -m finemem_pipeline.cluster cancel {two}" in said
+    assert said.startswith("Cancelled ")

@@ -96,14 +96,8 @@ def _processes_can_share(training: TrainingConfig) -> None:
         return
     where = f"{processes} processes (started by a launcher)" if launched > 1 else f"training.processes: {processes}"
     streams = training.episodes_per_step
-    if streams % processes:
-        fitting = [str(n) for n in range(1, streams + 1) if streams % n == 0]
-        below, above = streams // processes * processes, -(-streams // processes) * processes
-        raise PreflightError(
-            f"training.episodes_per_step: {streams} streams an update cannot be shared by {where}, as all siblings of "
-            f"a stream stay with one. Take {f'{below} or ' if below else ''}{above} streams, or "
-            f"{' or '.join(fitting)} processes."
-        )
+    if fault := not_shared(streams, processes, where):
+        raise PreflightError(fault)
     if find_spec("deepspeed") is None:
         raise PreflightError(
             f"{where}: several processes train with DeepSpeed, which is not installed. "
@@ -113,6 +107,19 @@ def _processes_can_share(training: TrainingConfig) -> None:
 
     if launched == 1 and 0 < gpus() < processes:
         raise PreflightError(f"{where}: this machine has {gpus()} GPUs, and every process needs one of its own.")
+
+
+def not_shared(streams: int, processes: int, where: str) -> str | None:
+    """Why so many processes cannot share the streams of an update; None if they can."""
+    if streams % processes == 0:
+        return None
+    fitting = [str(n) for n in range(1, streams + 1) if streams % n == 0]
+    below, above = streams // processes * processes, -(-streams // processes) * processes
+    return (
+        f"training.episodes_per_step: {streams} streams an update cannot be shared by {where}, as all siblings of "
+        f"a stream stay with one. Take {f'{below} or ' if below else ''}{above} streams, or "
+        f"{' or '.join(fitting)} processes."
+    )
 
 
 def spared(parameters: Parameters) -> set[str]:

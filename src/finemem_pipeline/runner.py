@@ -13,7 +13,7 @@ import sys
 import threading
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -61,7 +61,7 @@ from finemem_pipeline.grouping import (
     written,
 )
 from finemem_pipeline.hooks import CLUSTERED, GROUP, MlflowHook, plain
-from finemem_pipeline.preflight import PreflightError
+from finemem_pipeline.preflight import TRAINS, PreflightError, not_shared
 from finemem_pipeline.runner_config import Rendered, RunnerConfig, parse_runner
 from finemem_pipeline.training import fingerprint
 from finemem_pipeline.training.runs import digest
@@ -163,6 +163,16 @@ class KubernetesRunner(AbstractRunner):
         faults = stuck_data(pipeline, catalog, volume)
         if config.image is None:
             faults.insert(0, "runner.yml: image is not set. Build one (k8s/), push it, and name it there.")
+        if 0 < config.gpus < config.processes:
+            faults.append(
+                f"runner.yml: processes: {config.processes} in a pod of {config.gpus} GPUs, and every process needs "
+                "one of its own."
+            )
+        ranks = config.nodes * config.processes
+        if TRAINS & {node.short_name for node in pipeline.nodes if node.namespace}:
+            streams = catalog.load("params:training").episodes_per_step
+            where = f"{ranks} processes (runner.yml: nodes {config.nodes}, processes {config.processes})"
+            faults += [fault] if (fault := not_shared(streams, ranks, where)) else []
         if config.env.get(DATA, self._data) != self._data:
             faults.append(
                 f"runner.yml: env.{DATA} is {config.env[DATA]}, and the launcher keeps data at {self._data} "
@@ -340,15 +350,34 @@ class _Launch:
             if named:
                 click.echo(f"Detached. {named}: still there; the same command attaches again.", err=True)
             raise signal if isinstance(signal, stopping.Stopped) else Detached from None
-        with ThreadPoolExecutor(len(jobs) or 1) as pool:  # side by side: each takes as long as its pods to save
-            deleted = [pool.submit(self._cluster.delete, handle) for handle in jobs.values()]
-        for each in deleted:
-            each.result()
-        if named:
-            click.echo(
-                f"Cancelled {named}. What was finished before is kept; the same command goes on from it.", err=True
-            )
+        self._cancel(list(jobs.values()))
         raise signal if isinstance(signal, stopping.Stopped) else Cancelled from None
+
+    def _cancel(self, handles: Sequence[Handle]) -> None:
+        """All at once: each of them may take its time to write a checkpoint."""
+        faults: dict[str, Exception] = {}
+
+        def delete(handle: Handle) -> None:
+            try:
+                self._cluster.delete(handle)
+            except Exception as error:  # told below
+                faults[handle.name] = error
+
+        threads = [threading.Thread(target=delete, args=(handle,), daemon=True) for handle in handles]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if done := [handle.name for handle in handles if handle.name not in faults]:
+            click.echo(
+                f"Cancelled {', '.join(done)}. What was finished before is kept; the same command goes on from it.",
+                err=True,
+            )
+        for name, error in faults.items():
+            click.echo(
+                f"{name} may still be there: {error}\nTo cancel it: python -m finemem_pipeline.cluster cancel {name}",
+                err=True,
+            )
 
     def _asked_to_detach(self) -> bool:
         """The answer of the person at the terminal; a second Ctrl-C means cancel."""
