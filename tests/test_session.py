@@ -18,7 +18,7 @@ class Terminal:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def kedro_run(self, *options: str) -> tuple[int, str, str]:
+    def kedro_run(self, *options: str, **environment: str) -> tuple[int, str, str]:
         """Exit code, output and errors."""
         done = subprocess.run(
             [sys.executable, "-m", "kedro", "run", "--env=k8s", *options],
@@ -29,6 +29,7 @@ class Terminal:
                 "COLUMNS": "400",
                 "KUBECONFIG": str(self.folder / "kubeconfig"),
                 "KEDRO_LOGGING_CONFIG": "conf/k8s/logging.yml",
+                **environment,
             },
             capture_output=True,
             text=True,
@@ -62,8 +63,7 @@ def test_without_a_cluster_one_message_names_the_kubeconfig_before_anything_else
 
 
 def manifests(printed: str) -> list[dict]:
-    """What follows the first mark; lines of Kedro's own may stand before."""
-    return list(yaml.safe_load_all(printed[printed.index("---\n") :]))
+    return list(yaml.safe_load_all(printed))
 
 
 def test_a_dry_run_prints_the_job_that_would_train_the_variant_and_leaves_nothing(terminal):
@@ -113,3 +113,70 @@ def test_what_needs_no_pod_needs_no_cluster(terminal):
     _, _, said = terminal.kedro_run("--pipelines=qa_generation")
     assert "train_episodes: not there yet." in said
     assert "cluster" not in said
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (b"image: [a", "runner.yml cannot be read: Invalid YAML or JSON file"),
+        (b"- a", "runner.yml: expected keys and values"),
+        (b"image: ${oc.env:NO_SUCH_NAME}", "runner.yml cannot be read: KeyError raised while resolving interpolation"),
+        (b"\xff\xfe", "runner.yml cannot be read: 'utf-8' codec can't decode byte"),
+        (b"# all in comments", "runner.yml: image is not set."),  # and it does not train here
+    ],
+)
+def test_whatever_stands_in_runner_yml_it_is_one_message(terminal, text, says):
+    (terminal.folder / "conf/k8s/runner.yml").write_bytes(text)
+    _, printed, said = terminal.kedro_run("--pipelines=train", "--params=runner.dry_run=true")
+    assert says in said
+    assert "Traceback" not in said
+    assert printed == ""
+    assert terminal.written() == []
+
+
+def test_a_dry_run_prints_manifests_and_nothing_else(terminal):
+    for logging in ("conf/k8s/logging.yml", "conf/logging.yml"):
+        _, printed, _ = terminal.kedro_run(
+            "--pipelines=train", "--params=runner.dry_run=true", KEDRO_LOGGING_CONFIG=logging
+        )
+        assert [job["kind"] for job in yaml.safe_load_all(printed)] == ["Job"]
+
+
+def test_what_params_says_of_one_variable_leaves_the_others(terminal):
+    (terminal.folder / "conf/k8s/runner.yml").write_text("image: i\nvolume: {claim: c}\nenv: {A: '1', B: '2'}\n")
+    _, printed, _ = terminal.kedro_run(
+        "--pipelines=train", "--params=runner.dry_run=true,runner.env.B=3,runner.cpu=8,runner.volume.sub_path=mine"
+    )
+    [job] = manifests(printed)
+    [container] = job["spec"]["template"]["spec"]["containers"]
+    given = {each["name"]: each["value"] for each in container["env"]}
+    assert (given["A"], given["B"]) == ("1", "3")
+    assert container["resources"]["requests"]["cpu"] == "8"
+    assert {"name": "claim-c", "mountPath": "/app/data", "subPath": "mine"} in container["volumeMounts"]
+    _, _, said = terminal.kedro_run("--pipelines=train", "--params=runner=5")
+    assert "Error: --params=runner=5: name a key of runner.yml" in said
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        ("--nodes=train_policy", "Did you mean: ['train.train_policy']?"),
+        ("--from-nodes=nobody", "does not contain nodes named ['nobody']"),
+        ("--tags=nothing", "contains no nodes after applying all provided filters"),
+        ("--namespaces=nowhere", "does not contain nodes with the following namespaces: ['nowhere']"),
+    ],
+)
+def test_nodes_that_are_not_there_are_told_without_a_traceback(terminal, option, says):
+    code, _, said = terminal.kedro_run("--pipelines=train", option)
+    assert code == 1
+    assert f"Error: {option.partition('=')[0]}: " in said
+    assert says in said
+    assert "Traceback" not in said
+
+
+def test_processes_that_have_no_gpu_or_cannot_share_the_streams_are_refused_before_they_wait_for_a_node(terminal):
+    _, _, said = terminal.kedro_run(
+        "--pipelines=train", "--params=runner.dry_run=true,runner.processes=3,runner.gpus=1,runner.nodes=2"
+    )
+    assert "processes: 3 in a pod of 1 GPUs, and every process needs one of its own." in said
+    assert "2 streams an update cannot be shared by 6 processes (runner.yml: nodes 2, processes 3)" in said

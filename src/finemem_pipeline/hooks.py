@@ -420,7 +420,7 @@ def _own_data_sets(pipeline: Pipeline, children: Iterable[Child]) -> dict[str, s
     return {name: outputs for name, outputs in found.items() if outputs}
 
 
-_LIST_OPTIONS = {
+LIST_OPTIONS = {
     "pipelines": "pipeline_names",
     "tags": "tags",
     "nodes": "node_names",
@@ -472,7 +472,7 @@ def command(run_params: Mapping[str, Any]) -> str:
     words = ["kedro run"]
     if run_params.get("env"):
         words.append(f"--env={run_params['env']}")
-    for option, key in _LIST_OPTIONS.items():
+    for option, key in LIST_OPTIONS.items():
         if run_params.get(key):
             words.append(f"--{option}={','.join(run_params[key])}")
     if runtime := run_params.get("runtime_params"):

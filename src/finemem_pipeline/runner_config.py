@@ -8,12 +8,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from kedro.config import MissingConfigException
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from omegaconf.errors import ConfigAttributeError, OmegaConfBaseException
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator
+from yaml import YAMLError
 
 from finemem_pipeline.config import ConfigError, Count, Section, Whole
 from finemem_pipeline.errors import unknown
 
-Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$")]
+
+def _as_text(value: Any) -> Any:
+    """A number that stands where a text is meant: `cpu: 4`, and all numbers of --params."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+Text = Annotated[str, BeforeValidator(_as_text)]
+Quantity = Annotated[Text, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$")]
 """As Kubernetes writes it: "4", "500m", "16Gi"."""
 
 
@@ -26,6 +35,13 @@ class VolumeConfig(Section):
     sub_path: str = ""
     """A folder of the volume, instead of its root."""
 
+    @field_validator("path")
+    @classmethod
+    def _hides_no_code(cls, path: Path) -> Path:
+        if not path.parts or ".." in path.parts:
+            raise ValueError(f"expected a folder of the project such as data, or one from the root, found '{path}'")
+        return path
+
 
 class RunnerConfig(Section):
     """conf/<env>/runner.yml."""
@@ -36,7 +52,7 @@ class RunnerConfig(Section):
     """Where the image has the project."""
     context: str | None = None
     """Of the kubeconfig; null: the current one, or the cluster that the launcher itself runs in."""
-    namespace: str = "finemem"
+    namespace: Annotated[str, Field(min_length=1)] = "finemem"
     backend: Literal["job", "jobset", "trainjob"] = "job"
 
     nodes: Count = 1
@@ -52,12 +68,12 @@ class RunnerConfig(Section):
     """Folders that pods may write to and lose, and how large they may grow."""
     volume: VolumeConfig | None = None
     """Null where conf/<env>/globals.yml puts all data into an object store."""
-    env: dict[str, str] = Field({})
+    env: dict[str, Text] = Field({})
     secrets: dict[str, str] = Field({})
     """Variable -> secret/key, of a Secret in the namespace."""
     service_account: str = "finemem-worker"
     pull_secrets: list[str] = Field([])
-    node_selector: dict[str, str] = Field({})
+    node_selector: dict[str, Text] = Field({})
     priority_class: str = ""
     queue: str = ""
     """A LocalQueue of Kueue."""
@@ -103,10 +119,13 @@ class Rendered(Exception):
 def read_runner(loader: Mapping[str, Any]) -> dict[str, Any] | None:
     """What conf's runner.yml holds, None where the environment has none."""
     try:
-        found = loader["runner"]
+        return dict(loader["runner"])
     except MissingConfigException:
         return None
-    return dict(found) if found else None
+    except ConfigAttributeError as fault:  # of a list
+        raise ConfigError("runner.yml: expected keys and values, found something else") from fault
+    except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as fault:
+        raise ConfigError(f"runner.yml cannot be read: {str(fault).splitlines()[0]}") from fault
 
 
 def parse_runner(options: Mapping[str, Any]) -> RunnerConfig:
@@ -125,6 +144,9 @@ def _faults(error: ValidationError) -> Iterator[str]:
             model: type[BaseModel] = VolumeConfig if place == ["volume"] else RunnerConfig
             yield unknown(".".join(["runner.yml", *map(str, place)]), str(key), model.model_fields, "key")
         elif fault["type"] == "value_error":
-            yield f"runner.yml: {fault['ctx']['error']}"
+            text = str(fault["ctx"]["error"])
+            yield f"runner.yml: {text if text.startswith(where) else f'{where}: {text}'}"
+        elif fault["type"] == "string_pattern_mismatch":
+            yield f"runner.yml: {where}: expected a quantity such as 4, 500m or 16Gi, found {fault['input']!r}"
         else:
             yield f"runner.yml: {where}: {fault['msg']}, found {fault['input']!r}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ from finemem_pipeline import launch, stopping, store
 from finemem_pipeline.config import ConfigError, Parameters, parse_parameters
 from finemem_pipeline.errors import FinememError, unknown
 from finemem_pipeline.grouping import PARAMETERS, parameters_digest
-from finemem_pipeline.hooks import CLUSTERED
+from finemem_pipeline.hooks import CLUSTERED, LIST_OPTIONS
 from finemem_pipeline.runner_config import Rendered, read_runner
 from finemem_pipeline.training import together
 from finemem_pipeline.training.together import Team
@@ -50,6 +51,7 @@ class FinememSession(KedroSession):
             try:
                 launcher = self._launcher(kwargs.get("runner"), kwargs.get("pipeline_names") or [])
                 kwargs = self._prepared(kwargs)
+                _some_nodes_are_left(kwargs)
                 with store.kept_in(self._data(), self._project_path):
                     if launcher is None:
                         return super().run(*args, **kwargs)
@@ -97,6 +99,8 @@ class FinememSession(KedroSession):
             if name not in pipelines:
                 raise FinememError(unknown("--pipelines", name, pipelines, "pipeline"))
         asked = (self.store.get("runtime_params") or {}).pop("runner", {})
+        if not isinstance(asked, Mapping):
+            raise FinememError(f"--params=runner={asked}: name a key of runner.yml: --params=runner.<key>=<value>.")
         command = click.get_current_context(silent=True)
         named = chosen is not None if command is None else command.params.get("runner") is not None
         configured = read_runner(self._get_config_loader())
@@ -110,7 +114,7 @@ class FinememSession(KedroSession):
         from finemem_pipeline.runner import KubernetesRunner
 
         launcher = chosen if isinstance(chosen, KubernetesRunner) else KubernetesRunner()
-        launcher.options = {**(configured or {}), **launcher.options, **asked}
+        launcher.options = _over(_over(configured or {}, launcher.options), asked)
         return launcher
 
     def _data(self) -> str:
@@ -151,6 +155,28 @@ class _Several(Exception):
     def __init__(self, processes: int) -> None:
         super().__init__(f"{processes} processes")
         self.processes = processes
+
+
+def _over(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with the changes, key by key where both have keys below."""
+    below = {
+        key: _over(settings[key], value)
+        for key, value in changes.items()
+        if isinstance(value, Mapping) and isinstance(settings.get(key), Mapping)
+    }
+    return {**settings, **changes, **below}
+
+
+def _some_nodes_are_left(options: Mapping[str, Any]) -> None:
+    """Raises FinememError where --nodes, --tags and their like name what these pipelines do not have."""
+    whole = sum((pipelines[name] for name in options.get("pipeline_names") or ["__default__"]), Pipeline([]))
+    asked = {option: options.get(name) for option, name in LIST_OPTIONS.items() if option != "pipelines"}
+    try:
+        whole.filter(
+            **{"node_namespaces" if option == "namespaces" else LIST_OPTIONS[option]: asked[option] for option in asked}
+        )
+    except ValueError as fault:
+        raise FinememError(f"{' '.join(f'--{option}' for option in asked if asked[option])}: {fault}") from fault
 
 
 def _estimating(options: dict[str, Any]) -> dict[str, Any]:

@@ -191,7 +191,7 @@ def test_from_an_empty_cluster_to_a_trained_variant_in_mlflow(cluster):
             assert not api.objects("jobs")
     doctor, _, manifests, _, status, evaluated = said
     assert "error" not in doctor
-    assert [each["kind"] for each in yaml.safe_load_all(manifests[manifests.index("---\n") :])] == ["Job"]
+    assert [each["kind"] for each in yaml.safe_load_all(manifests)] == ["Job"]
     [job] = api.objects("jobs")
     assert re.search(rf"{job['metadata']['name']} +succeeded", status)
     assert "warm_started" in evaluated

@@ -208,6 +208,8 @@ def _words(fault: BaseException) -> str:
     inner = reason if isinstance(reason, BaseException) else fault
     while inner.__cause__ or inner.__context__:
         inner = inner.__cause__ or inner.__context__ or inner
+    if type(inner) is ValueError:  # a length was expected where the connection ended
+        return "the connection was lost in the middle of an answer"
     text = getattr(inner, "strerror", None) or str(inner) or type(inner).__name__
     return str(text)
 
