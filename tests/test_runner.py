@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from kedro.framework.hooks.manager import _create_hook_manager
-from kedro.io import DataCatalog, MemoryDataset
+from kedro.io import DataCatalog, DatasetError, MemoryDataset
 from kedro.pipeline import Node, Pipeline
 
 from finemem_pipeline import runner as runner_module
@@ -496,3 +496,18 @@ def test_a_job_that_cannot_be_cancelled_keeps_no_other_from_it_and_is_named(tmp_
     assert f"{two} may still be there: the API server: Connection refused\n" in said
     assert f"python -m finemem_pipeline.cluster cancel {two}" in said
     assert said.startswith("Cancelled ")
+
+
+def test_a_place_of_data_that_cannot_be_asked_is_one_message(launch, monkeypatch):
+    def gone(self):
+        raise DatasetError("Failed during exists check.\ns3://b/d: cannot be reached. Is it up?")
+
+    launch.cluster.scripts["train"] = lambda: (
+        monkeypatch.setattr(JsonDataset, "exists", gone) or launch.writes("weights", "policy")()
+    )
+    with pytest.raises(JobFailed, match="succeeded, and what it made cannot be looked at: s3://b/d: cannot be reached"):
+        launch.run()
+    launch.cluster.submitted.clear()
+    with pytest.raises(FinememError, match=r"^s3://b/d: cannot be reached. Is it up\?$"):
+        launch.run()
+    assert launch.cluster.submitted == []

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
-from kedro.io import CatalogProtocol
+from kedro.io import CatalogProtocol, DatasetError
 from kedro.io.core import is_parameter
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
@@ -165,7 +165,7 @@ def inputs_digest(pipeline: Pipeline, catalog: CatalogProtocol) -> str:
     for name in sorted(pipeline.inputs()):
         path = None if is_parameter(name) else location(_dataset(catalog, name))
         if path is not None:
-            found[name] = _file_digest(path, _changed(path)) if catalog.exists(name) else None
+            found[name] = _file_digest(path, _changed(path)) if is_there(catalog, name) else None
     return digest(found)
 
 
@@ -173,8 +173,16 @@ def written(pipeline: Pipeline, catalog: CatalogProtocol) -> list[datetime | Non
     """When each file that these nodes write was written last; None for one that is not there."""
     places = {name: location(_dataset(catalog, name)) for name in pipeline.all_outputs()}
     return [
-        _changed(path) if catalog.exists(name) else None for name, path in sorted(places.items()) if path is not None
+        _changed(path) if is_there(catalog, name) else None for name, path in sorted(places.items()) if path is not None
     ]
+
+
+def is_there(catalog: CatalogProtocol, name: str) -> bool:
+    """Whether the file of a data set is. Raises GroupingError where its place cannot be asked."""
+    try:
+        return bool(catalog.exists(name))
+    except DatasetError as error:
+        raise GroupingError(str(error.__cause__ or error).splitlines()[-1]) from error
 
 
 def _changed(path: str) -> datetime:

@@ -55,6 +55,7 @@ from finemem_pipeline.grouping import (
     Group,
     groups,
     inputs_digest,
+    is_there,
     parameters_digest,
     reaches_pods,
     stuck_data,
@@ -491,7 +492,10 @@ class _Launch:
             last = f" Its last lines:{tail}" if tail else ""
             return f"Group {group.name} ({outcome.name}) {outcome.status}: {outcome.message}{where}{last}"
         nodes = list(self._pipeline.only_nodes(*group.nodes).nodes)
-        absent = self._absent(group)
+        try:
+            absent = self._absent(group)
+        except FinememError as fault:
+            return f"Group {group.name} ({outcome.name}) succeeded, and what it made cannot be looked at: {fault}"
         if absent:
             return (
                 f"Group {group.name} ({outcome.name}) succeeded, and {', '.join(absent)} cannot be found from here. "
@@ -505,7 +509,9 @@ class _Launch:
     def _absent(self, group: Group) -> list[str]:
         """Outputs of the group that are not where the launcher looks for them."""
         part = self._pipeline.only_nodes(*group.nodes)
-        return sorted(name for name in part.all_outputs() if name in self._catalog and not self._catalog.exists(name))
+        return sorted(
+            name for name in part.all_outputs() if name in self._catalog and not is_there(self._catalog, name)
+        )
 
     def _how_to_go_on(self) -> str:
         left = [node for node in self._pipeline.nodes if node not in self._done]
