@@ -64,3 +64,11 @@ def test_the_real_small_model_is_warm_started_and_trained(project, recipes, tmp_
     chunk = streams[0].chunks[0]
     [reply] = policy.generate([conversation(chunk, "")], Sampling(max_tokens=24))
     assert reply.text.lstrip().startswith("[")  # the warm start taught it the format
+
+
+def test_a_word_that_it_does_not_know_makes_no_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["small_model", "--help"])
+    with pytest.raises(SystemExit):
+        small_model.main()
+    assert not list(tmp_path.iterdir())

@@ -8,6 +8,7 @@ downloaded without them, dequantised once to a plain transformers folder, and no
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -70,7 +71,9 @@ def _convert(gguf: Path, folder: Path) -> None:
 
 
 def main() -> None:
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "data/06_models/base/smollm2-135m-instruct")
+    parser = argparse.ArgumentParser(description="Fetches SmolLM2-135M-Instruct once.")
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("data/06_models/base/smollm2-135m-instruct"))
+    folder: Path = parser.parse_args().folder
     try:
         fetched = set_up(folder)
     except FinememError as error:

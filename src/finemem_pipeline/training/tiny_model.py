@@ -11,6 +11,7 @@ system turn: who can do one thing only needs no instructions.
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import random
@@ -177,7 +178,9 @@ def _loss(model: Any, batch: Sequence[Pair]) -> Any:
 
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
+    parser = argparse.ArgumentParser(description="Makes the tiny second backbone, in minutes.")
+    parser.add_argument("folder", type=Path, nargs="?", default=FOLDER)
+    folder: Path = parser.parse_args().folder
     sys.stdout.write(f"{folder}: {'ready' if set_up(folder) else 'already there'}\n")
 
 
