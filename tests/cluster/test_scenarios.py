@@ -317,7 +317,7 @@ def test_a_server_that_is_away_when_the_job_has_ended_is_waited_for(api, cluster
 
 
 def _ended(api: FakeApi) -> bool:
-    return any(found["type"] == "Complete" for found in api.objects("jobs")[0]["status"].get("conditions", ()))
+    return any(found["type"] == "Complete" for found in api.objects("jobs")[0].get("status", {}).get("conditions", ()))
 
 
 @scenario("API server: the token has expired")
@@ -381,7 +381,7 @@ def test_a_launcher_that_may_not_watch_any_more_says_so_and_leaves_the_job(api, 
 
     waiting = threading.Thread(target=wait)
     waiting.start()
-    eventually(lambda: runs(api))
+    eventually(lambda: runs(api) and watched(api))
     for verb in ("list", "watch"):
         api.deny(verb, "jobs")
     api.forget()
